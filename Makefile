@@ -1,0 +1,51 @@
+# pg_weir: build, install, check.  `make help` lists the targets.
+
+EXTENSION  = pg_weir
+EXTVERSION = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(EXTENSION).control)
+MODULE_big = pg_weir
+OBJS       = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
+
+# The install script is these pieces, in this order.
+SQL_PIECES = \
+	src/sql/schema.sql \
+	src/sql/catalog.sql \
+	src/sql/server.sql \
+	src/sql/guard.sql \
+	src/sql/stream.sql \
+	src/sql/ingest.sql \
+	src/sql/deadletter.sql \
+	src/sql/status.sql \
+	src/sql/rights.sql
+
+DATA_built = $(EXTENSION)--$(EXTVERSION).sql
+
+REGRESS      = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))
+REGRESS_OPTS = --inputdir=. --load-extension=pg_weir
+
+PG_CFLAGS   = -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
+PG_CPPFLAGS = -I$(CURDIR)/src $(shell pkg-config --cflags rdkafka)
+SHLIB_LINK  = $(shell pkg-config --libs rdkafka)
+
+PG_CONFIG ?= pg_config
+PGXS      := $(shell $(PG_CONFIG) --pgxs)
+
+PG_MAJOR := $(shell $(PG_CONFIG) --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')
+ifneq ($(filter-out 15 16 17 18,$(PG_MAJOR)),)
+$(error pg_weir needs PostgreSQL 15 to 18, and $(PG_CONFIG) says $(PG_MAJOR))
+endif
+
+# No bitcode: nothing of ours is worth inlining into a JIT-compiled query.
+override with_llvm = no
+include $(PGXS)
+
+# Every object depends on every header: the tree is small, and a stale object
+# in a server process is worse than a rebuild.
+$(OBJS): $(wildcard src/*.h)
+
+$(EXTENSION)--$(EXTVERSION).sql: $(SQL_PIECES) $(EXTENSION).control
+	(echo '\echo Use "CREATE EXTENSION pg_weir" to load this file. \quit'; cat $(SQL_PIECES)) > $@
+
+clean: clean-generated
+clean-generated:
+	rm -f $(EXTENSION)--*.sql
+.PHONY: clean-generated

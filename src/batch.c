@@ -1,0 +1,55 @@
+/*
+ * batch.c
+ *	  Faults: why one message cannot be applied.
+ */
+#include "postgres.h"
+
+#include "batch.h"
+
+static const char *const stage_names[] = {
+	[WEIR_STAGE_DECODE] = "decode",
+	[WEIR_STAGE_KEY] = "key",
+	[WEIR_STAGE_CONVERT] = "convert",
+	[WEIR_STAGE_EVENT_TIME] = "event_time",
+	[WEIR_STAGE_CONSTRAINT] = "constraint",
+	[WEIR_STAGE_EXPECTATION] = "expectation",
+	[WEIR_STAGE_STAGING] = "staging",
+	[WEIR_STAGE_TRIGGER] = "trigger",
+	[WEIR_STAGE_TOMBSTONE] = "tombstone",
+};
+
+/* Returns the name of a stage as weir.dead_letters shows it. */
+const char *
+weir_stage_name(WeirStage stage)
+{
+	return stage_names[stage];
+}
+
+/* Fills in a fault and returns false. */
+bool
+weir_fault(WeirFault *fault, WeirStage stage, int sqlstate,
+		   const char *column_name, const char *format,...)
+{
+	StringInfoData buf;
+
+	memset(fault, 0, sizeof(*fault));
+	fault->stage = stage;
+	fault->sqlstate = sqlstate;
+	fault->column_name = column_name;
+
+	initStringInfo(&buf);
+	for (;;)
+	{
+		va_list		args;
+		int			needed;
+
+		va_start(args, format);
+		needed = appendStringInfoVA(&buf, format, args);
+		va_end(args);
+		if (needed == 0)
+			break;
+		enlargeStringInfo(&buf, needed);
+	}
+	fault->message = buf.data;
+	return false;
+}

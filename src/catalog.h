@@ -1,0 +1,112 @@
+/*
+ * catalog.h
+ *	  The definitions and the progress of streams, as tables in
+ *	  weir_internal.  Nobody else in C names those tables.
+ *
+ * Floor 1.
+ */
+#ifndef WEIR_CATALOG_H
+#define WEIR_CATALOG_H
+
+#include "batch.h"
+#include "nodes/pg_list.h"
+#include "utils/jsonb.h"
+
+typedef enum WeirTombstones
+{
+	WEIR_TOMBSTONE_DEAD_LETTER,
+	WEIR_TOMBSTONE_SKIP,
+	WEIR_TOMBSTONE_ROW
+} WeirTombstones;
+
+/* A stream's definition: one row of weir_internal.stream. */
+typedef struct WeirStream
+{
+	Oid			relid;
+	Oid			owner;
+	char	   *schema;			/* of the staging table */
+	char	   *name;
+	char	   *server;			/* NULL: no Kafka */
+	char	   *topic;
+	char	   *format;
+	char	   *key_format;
+	List	   *key_columns;	/* of char * */
+	char	   *event_time;		/* column, or NULL: Kafka's timestamp */
+	int64		max_out_of_orderness;	/* microseconds */
+	int64		max_future;
+	int64		idle_timeout;	/* 0: off */
+	char	   *start_from;
+	Jsonb	   *paths;
+	Jsonb	   *column_options;
+	char	   *time_unit;
+	List	   *metadata;		/* of char * */
+	WeirTombstones tombstones;
+	char	   *isolation_level;
+	bool		stop_on_data_loss;
+	int			parallelism;
+	int			batch_rows;		/* limits in force: the stream's or the GUC's */
+	int			batch_bytes;
+	int			batch_interval_ms;
+	char	   *search_path;
+	bool		wanted;			/* should run, here */
+	char	   *cluster_id;
+	int64		version;		/* changes with every change of the definition */
+} WeirStream;
+
+/* A partition's progress: one row of weir_internal.stream_partition. */
+typedef struct WeirProgress
+{
+	int32		partition;
+	int64		applied_offset;
+	TimestampTz watermark;		/* DT_NOBEGIN: none yet */
+	TimestampTz floor;			/* DT_NOBEGIN: none */
+	bool		idle;
+	int64		consumed;		/* counters: increments when saved */
+	int64		staged;
+	int64		duplicate;
+	int64		dead_lettered;
+	int64		dropped;
+	int64		skipped;
+	int64		replayed;
+	int64		end_offset;		/* -1: unknown */
+	bool		has_last_timestamp;
+	TimestampTz last_timestamp;
+} WeirProgress;
+
+/* Reading definitions.  All need a transaction; results are palloc'd in the current context. */
+extern WeirStream *weir_catalog_load_stream(Oid relid, bool missing_ok);
+extern List *weir_catalog_wanted_streams(void); /* of WeirStream *, those that should run here */
+extern bool weir_catalog_installed(void);	/* is the extension in this database? */
+
+/* Definitions: written with the superuser's rights; the caller has checked the user's. */
+extern void weir_catalog_set_wanted(Oid relid, bool wanted);
+extern void weir_catalog_set_cluster_id(Oid relid, const char *cluster_id);
+
+/* Progress. */
+extern List *weir_catalog_load_partitions(Oid relid);	/* of WeirProgress *, by partition */
+
+/* Registers partitions at the offsets given; those already there are left alone. */
+extern void weir_catalog_add_partitions(Oid relid, int n, const int32 *partitions, const int64 *offsets);
+
+/* Locks the row of a partition and reads it; false if there is none. */
+extern bool weir_catalog_lock_partition(Oid relid, int32 partition, WeirProgress *progress);
+
+/* Moves a partition from expected_offset on; false if it is not there any more. */
+extern bool weir_catalog_save_progress(Oid relid, const WeirProgress *progress, int64 expected_offset);
+
+/* Sets the offset of a partition outright (seek, data loss with on_data_loss = continue). */
+extern void weir_catalog_move_partition(Oid relid, int32 partition, int64 offset);
+
+/*
+ * Fences.  Heavyweight locks under a tag that no SQL function can reach, so
+ * that no user can block or forge them.
+ *
+ * The batch fence: each batch takes it shared until commit; stop, seek, drop
+ * and alter take it exclusively until commit.  The worker fence: one session
+ * at a time may be worker N of a stream.
+ */
+extern void weir_fence_share(Oid relid);
+extern void weir_fence_exclusive(Oid relid);
+extern bool weir_fence_worker(Oid relid, int worker);	/* session lock; false: another has it */
+
+#endif							/* WEIR_CATALOG_H */

@@ -1,0 +1,48 @@
+/*
+ * pipeline.h
+ *	  One batch, one transaction.
+ *
+ * Floor 3.
+ */
+#ifndef WEIR_PIPELINE_H
+#define WEIR_PIPELINE_H
+
+#include "batch.h"
+#include "catalog.h"
+
+/* What became of the messages of a batch. */
+typedef struct WeirCounts
+{
+	int64		accepted;
+	int64		duplicate;
+	int64		dead_lettered;
+	int64		dropped;
+	int64		skipped;
+} WeirCounts;
+
+typedef enum WeirOutcome
+{
+	WEIR_APPLIED,				/* committed */
+	WEIR_CHANGED,				/* the stream was stopped, dropped or altered, or another worker was faster: nothing done; load anew */
+	WEIR_RETRY,					/* environment error: nothing done; the same batch may be tried again */
+	WEIR_BROKEN					/* definition error: nothing done */
+} WeirOutcome;
+
+/*
+ * Applies a batch of Kafka messages in a transaction of its own.  Called by
+ * the worker outside a transaction.  version is the definition's version that
+ * the worker loaded.
+ *
+ * Does not throw, but for interrupts that end the process.  With WEIR_RETRY and WEIR_BROKEN, *error is
+ * a copy of the error in the caller's context.
+ */
+extern WeirOutcome weir_pipeline_apply(Oid stream, int64 version, WeirBatch *batch,
+									   WeirCounts *counts, ErrorData **error);
+
+/*
+ * Applies payloads in the caller's transaction: weir.ingest.  Offsets are
+ * assigned here.  Throws environment and definition errors.
+ */
+extern void weir_pipeline_ingest(Oid stream, int32 partition, WeirBatch *batch, WeirCounts *counts);
+
+#endif							/* WEIR_PIPELINE_H */
