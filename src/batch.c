@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "batch.h"
+#include "lib/stringinfo.h"
 
 static const char *const stage_names[] = {
 	[WEIR_STAGE_DECODE] = "decode",
