@@ -43,7 +43,7 @@ include $(PGXS)
 $(OBJS): $(wildcard src/*.h)
 
 $(EXTENSION)--$(EXTVERSION).sql: $(SQL_PIECES) $(EXTENSION).control
-	(echo '\echo Use "CREATE EXTENSION pg_weir" to load this file. \quit'; cat $(SQL_PIECES)) > $@
+	(printf '%s\n' '\echo Use "CREATE EXTENSION pg_weir" to load this file. \quit'; cat $(SQL_PIECES)) > $@
 
 clean: clean-generated
 clean-generated:
