@@ -435,6 +435,45 @@ after(const char *text, const char *mark)
 	return found ? found + strlen(mark) : text;
 }
 
+/* Which part of a connection does an error concern? */
+WeirKafkaTrouble
+weir_kafka_error_trouble(rd_kafka_resp_err_t err, const char *reason)
+{
+	switch (err)
+	{
+		case RD_KAFKA_RESP_ERR__RESOLVE:
+			return WEIR_TROUBLE_DNS;
+		case RD_KAFKA_RESP_ERR__SSL:
+			return WEIR_TROUBLE_TLS;
+		case RD_KAFKA_RESP_ERR__AUTHENTICATION:
+		case RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
+		case RD_KAFKA_RESP_ERR_UNSUPPORTED_SASL_MECHANISM:
+		case RD_KAFKA_RESP_ERR_ILLEGAL_SASL_STATE:
+			return WEIR_TROUBLE_AUTHENTICATION;
+		case RD_KAFKA_RESP_ERR__TRANSPORT:
+			if (reason && strstr(reason, ": SSL handshake failed"))
+				return WEIR_TROUBLE_TLS;
+			return WEIR_TROUBLE_CONNECT;
+		default:
+			return WEIR_TROUBLE_CONNECT;
+	}
+}
+
+/* What to say of a broker that could not be connected to, in librdkafka's words. */
+static char *
+connect_text(const char *broker, const char *raw)
+{
+	if (strncmp(raw, "Connect to ", 11) == 0)
+		return psprintf("could not connect to \"%s\": %s",
+						broker, plain_words(after(raw, " failed: ")));
+
+	/* librdkafka goes on with guesses about options that do not exist here */
+	if (strncmp(raw, "Disconnected while requesting ApiVersion", 40) == 0)
+		return psprintf("connection to \"%s\" failed: it closes the connection when asked for its version",
+						broker);
+	return psprintf("connection to \"%s\" failed: %s", broker, plain_words(raw));
+}
+
 /* Returns an error in plain words. */
 char *
 weir_kafka_error_text(rd_kafka_resp_err_t err, const char *reason)
@@ -444,26 +483,21 @@ weir_kafka_error_text(rd_kafka_resp_err_t err, const char *reason)
 
 	if (broker == NULL)
 		return plain_words(raw);
-	switch (err)
+	switch (weir_kafka_error_trouble(err, reason))
 	{
-		case RD_KAFKA_RESP_ERR__RESOLVE:
+		case WEIR_TROUBLE_DNS:
 			return psprintf("could not resolve the host name of \"%s\": %s",
 							broker, plain_words(after(raw, "': ")));
-		case RD_KAFKA_RESP_ERR__SSL:
+		case WEIR_TROUBLE_TLS:
 			return psprintf("TLS handshake with \"%s\" failed: %s",
 							broker, plain_words(after(raw, "SSL handshake failed: ")));
-		case RD_KAFKA_RESP_ERR__AUTHENTICATION:
-		case RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
+		case WEIR_TROUBLE_AUTHENTICATION:
 			return psprintf("authentication to \"%s\" failed: %s",
 							broker, plain_words(after(raw, "SASL authentication error: ")));
-		case RD_KAFKA_RESP_ERR__TIMED_OUT:
-			return psprintf("no answer from \"%s\": %s", broker, plain_words(raw));
-		default:
-			if (strncmp(raw, "Connect to ", 11) == 0)
-				return psprintf("could not connect to \"%s\": %s",
-								broker, plain_words(after(raw, " failed: ")));
-			return psprintf("connection to \"%s\" failed: %s", broker, plain_words(raw));
+		case WEIR_TROUBLE_CONNECT:
+			break;
 	}
+	return connect_text(broker, raw);
 }
 
 /* Returns the remedy for an error, or NULL. */
@@ -472,21 +506,20 @@ weir_kafka_error_hint(rd_kafka_resp_err_t err, const char *reason)
 {
 	if (reason && strstr(reason, "security.protocol"))
 		return pstrdup("Is \"security.protocol\" of the server what this port of the broker speaks?");
-	switch (err)
+	if (err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED)
+		return pstrdup("The user of Kafka needs the right to Read and Describe the topic.");
+	switch (weir_kafka_error_trouble(err, reason))
 	{
-		case RD_KAFKA_RESP_ERR__RESOLVE:
+		case WEIR_TROUBLE_DNS:
 			return pstrdup("Check \"bootstrap.servers\", and advertised.listeners of the brokers.");
-		case RD_KAFKA_RESP_ERR__SSL:
+		case WEIR_TROUBLE_TLS:
 			return pstrdup("Check \"security.protocol\" and \"ssl.ca.pem\" of the server.");
-		case RD_KAFKA_RESP_ERR__AUTHENTICATION:
-		case RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
-		case RD_KAFKA_RESP_ERR_UNSUPPORTED_SASL_MECHANISM:
+		case WEIR_TROUBLE_AUTHENTICATION:
 			return pstrdup("Check \"sasl.mechanism\" of the server, and \"sasl.username\" and \"sasl.password\" of the user mapping.");
-		case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
-			return pstrdup("The user of Kafka needs the right to Read and Describe the topic.");
-		default:
-			return NULL;
+		case WEIR_TROUBLE_CONNECT:
+			break;
 	}
+	return NULL;
 }
 
 /* ---------- near matches ---------- */

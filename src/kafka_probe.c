@@ -57,6 +57,7 @@ typedef struct Probe
 {
 	List	   *options;
 	const char *topic;			/* NULL: all */
+	TimestampTz started;
 	TimestampTz deadline;
 	WeirProbeEmit emit;
 	void	   *arg;
@@ -66,6 +67,14 @@ typedef struct Probe
 	List	   *brokers;		/* of Broker */
 	MemoryContext scratch;		/* reset after each event */
 } Probe;
+
+/* What a row is called that tells of an error. */
+static const char *const tests[] = {
+	[WEIR_TROUBLE_CONNECT] = "connect",
+	[WEIR_TROUBLE_DNS] = "dns",
+	[WEIR_TROUBLE_TLS] = "tls",
+	[WEIR_TROUBLE_AUTHENTICATION] = "authentication",
+};
 
 /* What a connection waits for in each of librdkafka's states. */
 static const struct
@@ -82,7 +91,7 @@ static const struct
 	{"AUTH_REQ", "it accepts connections, but does not answer the authentication"},
 };
 
-/* Emits a row; detail may be a format. */
+/* Emits a row. */
 static void
 emit(Probe *probe, const char *test, bool ok, const char *hint, const char *detail)
 {
@@ -158,11 +167,10 @@ note_error(Probe *probe, rd_kafka_resp_err_t err, const char *reason)
 		return;
 
 	/*
-	 * A rejected login is followed by a mere disconnection: keep what says
-	 * more.
+	 * A rejected handshake or login is followed by a mere disconnection: keep
+	 * what says more.
 	 */
-	if (broker->reason && err == RD_KAFKA_RESP_ERR__TRANSPORT &&
-		broker->err != RD_KAFKA_RESP_ERR__TRANSPORT)
+	if (broker->reason && strstr(reason, ": Disconnected (after"))
 		return;
 	broker->err = err;
 	broker->reason = MemoryContextStrdup(GetMemoryChunkContext(broker), reason);
@@ -326,10 +334,7 @@ emit_failure(Probe *probe, Broker *broker, const char *test, const char *prefix)
 	if (broker->reason)
 	{
 		if (test == NULL)
-			test = broker->err == RD_KAFKA_RESP_ERR__RESOLVE ? "dns"
-				: broker->err == RD_KAFKA_RESP_ERR__SSL ? "tls"
-				: broker->err == RD_KAFKA_RESP_ERR__AUTHENTICATION ? "authentication"
-				: "connect";
+			test = tests[weir_kafka_error_trouble(broker->err, broker->reason)];
 		text = weir_kafka_error_text(broker->err, broker->reason);
 		emit(probe, test, false, weir_kafka_error_hint(broker->err, broker->reason),
 			 psprintf("%s%s", prefix, text));
@@ -342,7 +347,9 @@ emit_failure(Probe *probe, Broker *broker, const char *test, const char *prefix)
 	}
 	emit(probe, test ? test : "connect", false,
 		 "Check the address, firewalls, and \"security.protocol\" of the server.",
-		 psprintf("%sno answer from \"%s\" in time: %s", prefix, broker->address, words));
+		 psprintf("%sno answer from \"%s\" within %ld s: %s", prefix, broker->address,
+				  (TimestampDifferenceMilliseconds(probe->started, GetCurrentTimestamp()) + 999) / 1000,
+				  words));
 }
 
 /* One row for each broker of bootstrap.servers. */
@@ -586,6 +593,7 @@ weir_kafka_probe(List *options, const char *topic, TimestampTz deadline,
 
 	probe->options = options;
 	probe->topic = topic;
+	probe->started = GetCurrentTimestamp();
 	probe->deadline = deadline;
 	probe->emit = emit_row;
 	probe->arg = arg;
