@@ -398,24 +398,36 @@ weir_kafka_error_broker(const char *reason)
 	return pnstrdup(start, strchr(start, '/') - start);
 }
 
-/* Copies librdkafka's words without its own colour: state, duration, "Local: ". */
+/* Skips what is in front of the words: "Local: ", OpenSSL's "error:0A000086:SSL routines::". */
+static const char *
+skip_origin(const char *words)
+{
+	if (strncmp(words, "Local: ", 7) == 0)
+		return words + 7;
+	if (strncmp(words, "Broker: ", 8) == 0)
+		return words + 8;
+	if (strncmp(words, "error:", 6) == 0 && strstr(words, "::"))
+		return strstr(words, "::") + 2;
+	return words;
+}
+
+/*
+ * Copies librdkafka's words without its own colour: where they are from, how
+ * long it took, and advice about options, for ours is in hints.
+ */
 static char *
 plain_words(const char *words)
 {
-	char	   *copy;
+	static const char *const ends[] = {" (after ", ", verify that ", ": verify that "};
+	char	   *copy = pstrdup(skip_origin(words));
 	char	   *tail;
 
-	if (strncmp(words, "Local: ", 7) == 0)
-		words += 7;
-	else if (strncmp(words, "Broker: ", 8) == 0)
-		words += 8;
-	copy = pstrdup(words);
-	tail = strstr(copy, " (after ");
-	if (tail)
-		*tail = '\0';
-	tail = strstr(copy, ": (errno: ");	/* OpenSSL's errors may follow */
-	if (tail)
-		*tail = '\0';
+	for (int i = 0; i < lengthof(ends); i++)
+	{
+		tail = strstr(copy, ends[i]);
+		if (tail)
+			*tail = '\0';
+	}
 	tail = copy + strlen(copy);
 	while (tail > copy && (isspace((unsigned char) tail[-1]) || tail[-1] == '.' || tail[-1] == ':'))
 		*--tail = '\0';
@@ -468,8 +480,9 @@ connect_text(const char *broker, const char *raw)
 						broker, plain_words(after(raw, " failed: ")));
 
 	/* librdkafka goes on with guesses about options that do not exist here */
-	if (strncmp(raw, "Disconnected while requesting ApiVersion", 40) == 0)
-		return psprintf("connection to \"%s\" failed: it closes the connection when asked for its version",
+	if (strncmp(raw, "Disconnected while requesting ApiVersion", 40) == 0 ||
+		strncmp(raw, "Disconnected: verify that security.protocol", 43) == 0)
+		return psprintf("connection to \"%s\" failed: it closes the connection when asked what it can do",
 						broker);
 	return psprintf("connection to \"%s\" failed: %s", broker, plain_words(raw));
 }

@@ -505,7 +505,9 @@ start_client(Probe *probe)
 	if (probe->rk == NULL)
 	{
 		rd_kafka_conf_destroy(conf);
-		emit(probe, "options", false, NULL, weir_kafka_error_text(RD_KAFKA_RESP_ERR__FAIL, why));
+		emit(probe, "options", false,
+			 strstr(why, "sasl.username") ? "Is there a user mapping for this user, or for PUBLIC?" : NULL,
+			 weir_kafka_error_text(RD_KAFKA_RESP_ERR__FAIL, why));
 		return false;
 	}
 	probe->queue = rd_kafka_queue_get_main(probe->rk);
@@ -532,6 +534,8 @@ ask_metadata(Probe *probe, rd_kafka_resp_err_t *err)
 		if (*err == RD_KAFKA_RESP_ERR_NO_ERROR)
 			return metadata;
 		if (*err != RD_KAFKA_RESP_ERR__TIMED_OUT && *err != RD_KAFKA_RESP_ERR__TRANSPORT)
+			return NULL;
+		if (!any_up(probe) && all_settled(probe))
 			return NULL;
 	}
 	return NULL;
@@ -569,8 +573,9 @@ run(Probe *probe)
 	if (metadata == NULL)
 	{
 		emit_configured(probe);
-		emit(probe, "metadata", false, weir_kafka_error_hint(err, NULL),
-			 psprintf("could not get the list of topics: %s", weir_kafka_error_text(err, NULL)));
+		if (any_up(probe))
+			emit(probe, "metadata", false, weir_kafka_error_hint(err, NULL),
+				 psprintf("could not get the list of topics: %s", weir_kafka_error_text(err, NULL)));
 		return;
 	}
 	try_brokers(probe, metadata);
