@@ -28,6 +28,7 @@ typedef struct SharedState
 {
 	LWLock	   *lock;
 	struct PGPROC *launcher;	/* NULL: not running */
+	bool		census_done;
 	bool		ring_all;
 	int			nrings;
 	Oid			rings[MAX_RINGS];
@@ -251,6 +252,38 @@ weir_shared_launcher_take_ring(Oid *dboid)
 		rung = false;
 	LWLockRelease(shared->lock);
 	return rung;
+}
+
+/* Notes whether a census has come to its end. */
+static void
+set_census_done(bool done)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	shared->census_done = done;
+	LWLockRelease(shared->lock);
+}
+
+void
+weir_shared_census_begin(void)
+{
+	set_census_done(false);
+}
+
+void
+weir_shared_census_end(void)
+{
+	set_census_done(true);
+}
+
+bool
+weir_shared_census_done(void)
+{
+	bool		done;
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	done = shared->census_done;
+	LWLockRelease(shared->lock);
+	return done;
 }
 
 /* Enters a state; the caller holds the lock. */

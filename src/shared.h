@@ -90,6 +90,11 @@ extern void weir_shared_launched(int i);
 extern void weir_shared_not_launched(int i, const char *error, const char *hint, TimestampTz start_after);
 extern void weir_shared_free_slot(int i);
 
+/* Did the census that was begun come to its end? */
+extern void weir_shared_census_begin(void);
+extern void weir_shared_census_end(void);
+extern bool weir_shared_census_done(void);
+
 /* The census's side: from now on these and no others run in this database. */
 extern void weir_shared_set_wanted(Oid dboid, const List *wanted);
 
