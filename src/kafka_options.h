@@ -52,6 +52,17 @@ extern const WeirOptionRule *weir_kafka_option_rule(const char *name);
 extern const WeirOptionRule *weir_kafka_option_check(const char *name, int place);
 
 /*
+ * Checks the options of one place as a whole, each of them checked before: no
+ * option under both of its names, none missing.  Throws.
+ */
+extern void weir_kafka_options_check_all(List *options, int place);
+
+/*
+ * The server of that name, one of ours, which the user may use.  Throws.
+ */
+extern Oid	weir_kafka_server_for(const char *name, Oid userid);
+
+/*
  * The options in force for a user of a server: the server's, then those of
  * the user's mapping, or PUBLIC's if he has none.  A List of WeirKafkaOption
  * in the current context.  Needs a transaction.  Checks no rights.
