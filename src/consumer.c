@@ -34,6 +34,9 @@
 /* Events that may wait for the worker; more are of the same kind anyway. */
 #define MAX_EVENTS 32
 
+/* How long the words of a broken connection explain that there is none. */
+#define TROUBLE_MS 15000
+
 /* Log lines a minute; more are counted only. */
 #define MAX_LOGS 20
 
@@ -45,9 +48,11 @@ typedef struct PartitionState
 {
 	int32		partition;
 	int64		next_offset;	/* everything below was delivered; -1: nothing yet */
+	int64		after_message;	/* the same, as the last message alone has it */
 	int64		end_offset;		/* last stable offset; -1: unknown */
 	bool		at_end;
-	bool		news;			/* since the last weir_consumer_positions() */
+	int64		told_offset;	/* what the last weir_consumer_positions() said */
+	int64		told_end;
 } PartitionState;
 
 struct WeirConsumer
@@ -72,6 +77,9 @@ struct WeirConsumer
 
 	WeirConsumerEvent events[MAX_EVENTS];
 	int			nevents;
+
+	WeirKafkaError trouble;		/* of a connection, in the broker's or system's words */
+	TimestampTz trouble_at;
 
 	TimestampTz log_minute;
 	int			nlogs;
@@ -118,20 +126,28 @@ set_number(rd_kafka_conf_t *conf, const char *name, int64 value)
 		elog(ERROR, "librdkafka refused %s = %s: %s", name, text, errbuf);
 }
 
+/* Sets a bound on memory; what the server's options say may only be less. */
+static void
+set_bound(rd_kafka_conf_t *conf, List *options, const char *name, int64 bound)
+{
+	const char *chosen = weir_kafka_option_value(options, name);
+
+	set_number(conf, name, chosen ? Min(strtoll(chosen, NULL, 10), bound) : bound);
+}
+
 /*
  * Divides the budget.  Half is for the queue, a quarter for one fetch (which
  * comes on top of a full queue), a quarter for the batch in hand.
  */
 static void
-set_budget(rd_kafka_conf_t *conf, int memory_mb)
+set_budget(rd_kafka_conf_t *conf, List *options, int memory_mb)
 {
 	int64		bytes = (int64) memory_mb * 1024 * 1024;
-	int64		fetch = Min(Max(bytes / 4, 1024 * 1024), 512 * 1024 * 1024);
+	int64		fetch = Min(Max(bytes / 4, 1024 * 1024), 64 * 1024 * 1024);
 
-	set_number(conf, "queued.max.messages.kbytes", Min(bytes / 2 / 1024, 2097151));
-	set_number(conf, "fetch.max.bytes", fetch);
-	set_number(conf, "max.partition.fetch.bytes", fetch);
-	set_number(conf, "receive.message.max.bytes", fetch + 1024 * 1024);
+	set_bound(conf, options, "queued.max.messages.kbytes", Min(bytes / 2 / 1024, 2097151));
+	set_bound(conf, options, "fetch.max.bytes", fetch);
+	set_bound(conf, options, "max.partition.fetch.bytes", fetch);
 }
 
 /* Makes the configuration, or throws. */
@@ -150,7 +166,7 @@ make_conf(const WeirConsumerSpec *spec)
 				 errdetail("%s", errbuf),
 				 errhint("Correct them with ALTER SERVER or ALTER USER MAPPING.")));
 
-	set_budget(conf, spec->memory_mb);
+	set_budget(conf, spec->options, spec->memory_mb);
 	set_number(conf, "statistics.interval.ms", 5000);
 	rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_STATS | RD_KAFKA_EVENT_LOG);
 	return conf;
@@ -217,6 +233,22 @@ describe(WeirConsumer *consumer, WeirKafkaError *error, rd_kafka_resp_err_t err,
 	return false;
 }
 
+/*
+ * The same for what librdkafka only says in general ("timed out", "all
+ * brokers down"): what a connection said lately is more to the point.
+ */
+static bool
+describe_unreachable(WeirConsumer *consumer, WeirKafkaError *error, rd_kafka_resp_err_t err,
+					 const char *reason)
+{
+	if (consumer->trouble_at != 0 &&
+		!TimestampDifferenceExceeds(consumer->trouble_at, GetCurrentTimestamp(), TROUBLE_MS))
+		*error = consumer->trouble;
+	else
+		describe(consumer, error, err, reason);
+	return false;
+}
+
 /* Notes an event for the worker. */
 static void
 note_event(WeirConsumer *consumer, WeirConsumerEventKind kind, int32 partition, int64 offset,
@@ -236,11 +268,26 @@ note_event(WeirConsumer *consumer, WeirConsumerEventKind kind, int32 partition, 
 	event->kind = kind;
 	event->partition = partition;
 	event->offset = offset;
-	if (kind != WEIR_EVENT_HEALTHY)
+	if (kind == WEIR_EVENT_UNREACHABLE)
+		describe_unreachable(consumer, &event->error, err, reason);
+	else if (kind != WEIR_EVENT_HEALTHY)
 		describe(consumer, &event->error, err, reason);
 }
 
 /* ---- calls that ask a broker ---- */
+
+static void serve_main_queue(WeirConsumer *consumer);
+
+/* Says why a call failed; returns false. */
+static bool
+fail_call(WeirConsumer *consumer, WeirKafkaError *error, rd_kafka_resp_err_t err)
+{
+	if (err != RD_KAFKA_RESP_ERR__TIMED_OUT && err != RD_KAFKA_RESP_ERR__TRANSPORT &&
+		err != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
+		return describe(consumer, error, err, NULL);
+	serve_main_queue(consumer);
+	return describe_unreachable(consumer, error, err, NULL);
+}
 
 /* Names the topics that are nearest to the one that is not there. */
 static void
@@ -298,7 +345,7 @@ weir_consumer_topic(WeirConsumer *consumer, WeirTopicInfo *info, WeirKafkaError 
 		hint_topics(consumer, info);
 	}
 	else if (err)
-		return describe(consumer, error, err, NULL);
+		return fail_call(consumer, error, err);
 
 	info->exists = info->npartitions > 0;
 	/* Metadata has just been read, so this does not wait. */
@@ -350,7 +397,7 @@ weir_consumer_resolve(WeirConsumer *consumer, int n, const int32 *partitions,
 	for (int i = 0; i < n && !err; i++)
 		offsets[i] = list->elems[i].offset;
 	rd_kafka_topic_partition_list_destroy(list);
-	return err ? describe(consumer, error, err, NULL) : true;
+	return err ? fail_call(consumer, error, err) : true;
 }
 
 /* ---- reading ---- */
@@ -390,7 +437,10 @@ weir_consumer_assign(WeirConsumer *consumer, int n, const int32 *partitions,
 
 		state->partition = partitions[i];
 		state->next_offset = -1;
+		state->after_message = -1;
 		state->end_offset = -1;
+		state->told_offset = -1;
+		state->told_end = -1;
 		consumer->by_number[partitions[i]] = i;
 		rd_kafka_topic_partition_list_add(list, consumer->topic_name, partitions[i])->offset = offsets[i];
 	}
@@ -436,7 +486,6 @@ reach_end(WeirConsumer *consumer, PartitionState *state, int64 offset)
 	state->at_end = true;
 	state->next_offset = Max(state->next_offset, offset);
 	state->end_offset = offset;
-	state->news = true;
 }
 
 /* Deals with what is on the queue in place of a message. */
@@ -513,6 +562,7 @@ advance(WeirConsumer *consumer, PartitionState *state, int64 offset)
 		consumer->nat_end--;
 	state->at_end = false;
 	state->next_offset = offset + 1;
+	state->after_message = offset + 1;
 }
 
 /* How many messages to take, so that their size stays about within max_bytes. */
@@ -596,6 +646,26 @@ weir_consumer_headers(const WeirMessage *message, int *nheaders)
 	return result;
 }
 
+/* Is more known of a partition than its messages say and was told before? */
+static bool
+has_news(const PartitionState *state)
+{
+	return state->next_offset > Max(state->told_offset, state->after_message) ||
+		state->end_offset > Max(state->told_end, state->next_offset);
+}
+
+/* Is there something that weir_consumer_positions() would write? */
+bool
+weir_consumer_has_news(const WeirConsumer *consumer)
+{
+	for (int i = 0; i < consumer->npartitions; i++)
+	{
+		if (has_news(&consumer->partitions[i]))
+			return true;
+	}
+	return false;
+}
+
 /* Writes where the partitions stand of which something new is known. */
 int
 weir_consumer_positions(WeirConsumer *consumer, WeirPosition *positions)
@@ -606,13 +676,15 @@ weir_consumer_positions(WeirConsumer *consumer, WeirPosition *positions)
 	{
 		PartitionState *state = &consumer->partitions[i];
 
-		if (!state->news)
-			continue;
-		state->news = false;
-		positions[n].partition = state->partition;
-		positions[n].next_offset = state->next_offset;
-		positions[n].end_offset = state->end_offset;
-		n++;
+		if (has_news(state))
+		{
+			positions[n].partition = state->partition;
+			positions[n].next_offset = state->next_offset;
+			positions[n].end_offset = state->end_offset;
+			n++;
+		}
+		state->told_offset = state->next_offset;
+		state->told_end = Max(state->end_offset, state->next_offset);
 	}
 	return n;
 }
@@ -633,10 +705,7 @@ learn_end_offset(void *arg, int32 partition, int64 end_offset)
 	PartitionState *state = find_partition(arg, partition);
 
 	if (state && end_offset > state->end_offset)
-	{
 		state->end_offset = end_offset;
-		state->news = true;
-	}
 }
 
 /* Judges the statistics: well, or which broker is not. */
@@ -660,8 +729,8 @@ take_statistics(WeirConsumer *consumer, const char *statistics)
 		if (health.down)
 			snprintf(reason, sizeof(reason), "broker %s is not connected", health.broker);
 		else
-			snprintf(reason, sizeof(reason), "broker %s has not answered for %d seconds",
-					 health.broker, health.silent_s);
+			snprintf(reason, sizeof(reason), "broker %s has not answered for more than %d seconds",
+					 health.broker, (int) (WEIR_SILENCE_US / 1000000));
 		event = &consumer->events[consumer->nevents - 1];
 		strlcpy(event->error.message, reason, sizeof(event->error.message));
 	}
@@ -693,6 +762,14 @@ take_log(WeirConsumer *consumer, rd_kafka_event_t *rkev)
 		ereport(LOG, (errmsg("Kafka client: %s", text)));
 }
 
+/* Keeps the words of a connection that broke. */
+static void
+note_trouble(WeirConsumer *consumer, rd_kafka_resp_err_t err, const char *reason)
+{
+	describe(consumer, &consumer->trouble, err, reason);
+	consumer->trouble_at = GetCurrentTimestamp();
+}
+
 /* Notes an error of the client or its connections. */
 static void
 take_client_error(WeirConsumer *consumer, rd_kafka_event_t *rkev)
@@ -709,12 +786,18 @@ take_client_error(WeirConsumer *consumer, rd_kafka_event_t *rkev)
 	}
 	switch (err)
 	{
-		case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
-		case RD_KAFKA_RESP_ERR__AUTHENTICATION:
-		case RD_KAFKA_RESP_ERR__RESOLVE:
-		case RD_KAFKA_RESP_ERR__SSL:
 		case RD_KAFKA_RESP_ERR__TRANSPORT:
+		case RD_KAFKA_RESP_ERR__RESOLVE:
+			/* One broker, or one address: no more than a reason, if all are down. */
+			note_trouble(consumer, err, reason);
+			break;
+		case RD_KAFKA_RESP_ERR__AUTHENTICATION:
+		case RD_KAFKA_RESP_ERR__SSL:
 		case RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
+			note_trouble(consumer, err, reason);
+			note_event(consumer, WEIR_EVENT_UNREACHABLE, -1, -1, err, reason);
+			break;
+		case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
 			note_event(consumer, WEIR_EVENT_UNREACHABLE, -1, -1, err, reason);
 			break;
 		case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:

@@ -109,9 +109,11 @@ extern WeirHeader *weir_consumer_headers(const WeirMessage *message, int *nheade
 extern bool weir_consumer_event(WeirConsumer *consumer, WeirConsumerEvent *event);
 
 /*
- * Writes where the partitions stand of which something new is known since
- * the last call, counting all messages polled; positions has room for all.
+ * Writes where the partitions stand of which more is known than their
+ * messages say, since the last call; counts all messages polled.  positions
+ * has room for every partition.
  */
+extern bool weir_consumer_has_news(const WeirConsumer *consumer);
 extern int	weir_consumer_positions(WeirConsumer *consumer, WeirPosition *positions);
 
 /* Have all partitions been read to their ends? */

@@ -67,7 +67,6 @@ judge_broker(JsonbContainer *broker, WeirHealth *health)
 
 	health->unwell++;
 	health->down = !up;
-	health->silent_s = silence / 1000000;
 	if (member(broker, "nodename", &name) && name.type == jbvString)
 		snprintf(health->broker, sizeof(health->broker), "%.*s",
 				 name.val.string.len, name.val.string.val);

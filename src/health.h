@@ -18,7 +18,6 @@ typedef struct WeirHealth
 	int			unwell;			/* of those, down or silent */
 	char		broker[256];	/* one of the unwell */
 	bool		down;			/* it is not connected; else it is silent */
-	int			silent_s;		/* for how long */
 } WeirHealth;
 
 /* Called for each partition of the topic with its last stable offset. */
