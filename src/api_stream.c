@@ -10,8 +10,8 @@
 
 #include "access/table.h"
 #include "access/xact.h"
+#include "arguments.h"
 #include "catalog.h"
-#include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
@@ -29,6 +29,7 @@
 #include "nodes/makefuncs.h"
 #include "parser/parser.h"
 #include "runtime.h"
+#include "startpoint.h"
 #include "stream_options.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -219,7 +220,7 @@ check_combinations(FunctionCallInfo fcinfo)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("streams need a database with encoding UTF8"),
 				 errdetail("This one has %s.", GetDatabaseEncodingName())));
-	(void) weir_start_parse("start_from", arg_string(fcinfo, C_START_FROM));
+	(void) weir_startpoint_parse(arg_string(fcinfo, C_START_FROM));
 }
 
 /* Checks all arguments of weir.create_stream. */
@@ -390,8 +391,7 @@ record_stream(FunctionCallInfo fcinfo, Oid relid)
 	};
 	WeirStreamField fields[lengthof(stored) + 2];
 	int			n = 0;
-	char	   *start_from = arg_string(fcinfo, C_START_FROM);
-	WeirStart  *start = weir_start_parse("start_from", start_from);
+	char	   *start_from = weir_startpoint_canonical(arg_string(fcinfo, C_START_FROM));
 
 	for (int i = 0; i < lengthof(stored); i++)
 	{
@@ -401,24 +401,10 @@ record_stream(FunctionCallInfo fcinfo, Oid relid)
 			continue;
 		fields[n++] = (WeirStreamField) {rule->name, rule->type, PG_GETARG_DATUM(stored[i]), false};
 	}
-	if (start->kind == WEIR_START_TIMESTAMP)	/* no longer subject to anybody's TimeZone */
-		start_from = pstrdup(timestamptz_to_str(start->timestamp));
 	fields[n++] = (WeirStreamField) {"start_from", TEXTOID, CStringGetTextDatum(start_from), false};
 	fields[n++] = (WeirStreamField) {"search_path", TEXTOID,
 		CStringGetTextDatum(GetConfigOption("search_path", false, false)), false};
 	weir_catalog_insert_stream(relid, n, fields);
-}
-
-/* Makes the stream depend on its server, as a foreign table does. */
-static void
-depend_on_server(Oid relid, Oid serverid)
-{
-	ObjectAddress table;
-	ObjectAddress server;
-
-	ObjectAddressSet(table, RelationRelationId, relid);
-	ObjectAddressSet(server, ForeignServerRelationId, serverid);
-	recordDependencyOn(&table, &server, DEPENDENCY_NORMAL);
 }
 
 /* Registers the partitions 0 … n−1 of a stream without Kafka. */
@@ -473,23 +459,12 @@ weir_create_stream(PG_FUNCTION_ARGS)
 	weir_chunk_guard(relid);
 	record_stream(fcinfo, relid);
 	if (OidIsValid(serverid))
-		depend_on_server(relid, serverid);
+		weir_arg_depend_on_server(relid, serverid);
 	else
 		register_partitions(relid, PG_GETARG_INT32(C_PARTITIONS));
 	CommandCounterIncrement();
 	(void) weir_runtime_get(relid); /* makes the first child; finds what is wrong with paths and the like */
 	PG_RETURN_OID(relid);
-}
-
-/* Raises 42501 unless the user owns the stream, and an error unless it is one. */
-static WeirStream *
-owned_stream(Oid relid)
-{
-	WeirStream *stream = weir_catalog_load_stream(relid, false);
-
-	if (!weir_is_owner(relid, GetUserId()))
-		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, stream->name);
-	return stream;
 }
 
 /* weir.alter_stream */
@@ -498,15 +473,8 @@ weir_alter_stream(PG_FUNCTION_ARGS)
 {
 	WeirStreamField fields[lengthof(alterable)];
 	int			n = 0;
-	WeirStream *stream;
-	Oid			relid;
-
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("parameter \"%s\" must not be NULL", "stream")));
-	relid = PG_GETARG_OID(0);
-	stream = owned_stream(relid);
+	WeirStream *stream = weir_arg_own_stream(fcinfo);
+	Oid			relid = stream->relid;
 
 	for (int i = 0; i < lengthof(alterable); i++)
 	{
@@ -534,16 +502,9 @@ weir_alter_stream(PG_FUNCTION_ARGS)
 Datum
 weir_drop_stream(PG_FUNCTION_ARGS)
 {
-	Oid			relid;
-	WeirStream *stream;
+	WeirStream *stream = weir_arg_own_stream(fcinfo);
 
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("parameter \"%s\" must not be NULL", "stream")));
-	relid = PG_GETARG_OID(0);
-	stream = owned_stream(relid);
-	weir_fence_exclusive(relid);
+	weir_fence_exclusive(stream->relid);
 	run(psprintf("DROP TABLE %s%s", quote_qualified_identifier(stream->schema, stream->name),
 				 !PG_ARGISNULL(1) && PG_GETARG_BOOL(1) ? " CASCADE" : ""));
 	PG_RETURN_VOID();

@@ -4,13 +4,8 @@
  */
 #include "postgres.h"
 
-#include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "stream_options.h"
-#include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
-#include "utils/jsonb.h"
-#include "utils/numeric.h"
 
 const char *const weir_formats[] = {"json", NULL};
 const char *const weir_key_formats[] = {"text", "bytea", "json", NULL};
@@ -77,79 +72,4 @@ weir_option_check_number(const char *parameter, int value, int least, int greate
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("parameter \"%s\" must be between %d and %d", parameter, least, greatest)));
-}
-
-static void
-reject_start(const char *parameter, const char *text)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("invalid value for parameter \"%s\": \"%s\"", parameter, text),
-			 errhint("It must be earliest, latest, a timestamp, or offsets by partition such as {\"0\": 123, \"1\": 456}.")));
-}
-
-/* Reads {"partition": offset, …}. */
-static void
-parse_offsets(const char *parameter, const char *text, WeirStart *start)
-{
-	Jsonb	   *jsonb = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
-	JsonbIterator *it = JsonbIteratorInit(&jsonb->root);
-	JsonbValue	value;
-	JsonbIteratorToken token;
-
-	if (!JB_ROOT_IS_OBJECT(jsonb) || JB_ROOT_COUNT(jsonb) == 0)
-		reject_start(parameter, text);
-	start->partitions = palloc(sizeof(int32) * JB_ROOT_COUNT(jsonb));
-	start->offsets = palloc(sizeof(int64) * JB_ROOT_COUNT(jsonb));
-	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
-	{
-		if (token == WJB_KEY)
-		{
-			char	   *key = pnstrdup(value.val.string.val, value.val.string.len);
-
-			if (strspn(key, "0123456789") != strlen(key) || strlen(key) > 9 || key[0] == '\0')
-				reject_start(parameter, text);
-			start->partitions[start->n] = atoi(key);
-		}
-		else if (token == WJB_VALUE)
-		{
-			if (value.type != jbvNumeric)
-				reject_start(parameter, text);
-			start->offsets[start->n] =
-				DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(value.val.numeric)));
-			if (start->offsets[start->n] < 0)
-				reject_start(parameter, text);
-			start->n++;
-		}
-	}
-}
-
-/* Reads where a stream is to start. */
-WeirStart *
-weir_start_parse(const char *parameter, const char *text)
-{
-	WeirStart  *start = palloc0(sizeof(WeirStart));
-
-	if (strcmp(text, "earliest") == 0)
-		start->kind = WEIR_START_EARLIEST;
-	else if (strcmp(text, "latest") == 0)
-		start->kind = WEIR_START_LATEST;
-	else if (text[strspn(text, " \t\r\n")] == '{')
-	{
-		start->kind = WEIR_START_OFFSETS;
-		parse_offsets(parameter, text, start);
-	}
-	else if (text[0] >= '0' && text[0] <= '9')
-	{
-		start->kind = WEIR_START_TIMESTAMP;
-		start->timestamp = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in,
-																   CStringGetDatum(text),
-																   ObjectIdGetDatum(InvalidOid),
-																   Int32GetDatum(-1)));
-		if (TIMESTAMP_NOT_FINITE(start->timestamp))
-			reject_start(parameter, text);
-	}
-	else
-		reject_start(parameter, text);
-	return start;
 }

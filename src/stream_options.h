@@ -9,7 +9,6 @@
 
 #include "postgres.h"
 
-#include "utils/array.h"
 #include "utils/timestamp.h"
 
 /* All raise 22023 (or what they say), naming the parameter. NULL values pass. */
@@ -25,25 +24,5 @@ extern const char *const weir_tombstone_words[];
 extern const char *const weir_isolation_levels[];
 extern const char *const weir_data_loss_words[];
 extern const char *const weir_metadata_words[];
-
-/* Where to read from: start_from and seek. */
-typedef enum WeirStartKind
-{
-	WEIR_START_EARLIEST,
-	WEIR_START_LATEST,
-	WEIR_START_TIMESTAMP,
-	WEIR_START_OFFSETS			/* {"0": 123, "1": 456} */
-} WeirStartKind;
-
-typedef struct WeirStart
-{
-	WeirStartKind kind;
-	TimestampTz timestamp;
-	int			n;				/* of OFFSETS */
-	int32	   *partitions;
-	int64	   *offsets;
-} WeirStart;
-
-extern WeirStart *weir_start_parse(const char *parameter, const char *text);
 
 #endif							/* WEIR_STREAM_OPTIONS_H */
