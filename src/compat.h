@@ -23,6 +23,7 @@
 #include "storage/waiteventset.h"
 #endif
 #include "utils/acl.h"
+#include "utils/datetime.h"
 #include "utils/wait_event.h"
 
 /* Does this role own this relation? */
@@ -77,5 +78,19 @@ weir_define_index(Oid relid, IndexStmt *stmt)
 #define weir_may_use_server(serverid, roleid) \
 	(pg_foreign_server_aclcheck((serverid), (roleid), ACL_USAGE) == ACLCHECK_OK)
 #endif
+
+/* Since 16 the date parser takes one more argument, for details of an error. */
+static inline int
+weir_decode_datetime(char **field, int *type, int nfields, int *kind,
+					 struct pg_tm *tm, fsec_t *fsec, int *zone)
+{
+#if PG_VERSION_NUM >= 160000
+	DateTimeErrorExtra extra;
+
+	return DecodeDateTime(field, type, nfields, kind, tm, fsec, zone, &extra);
+#else
+	return DecodeDateTime(field, type, nfields, kind, tm, fsec, zone);
+#endif
+}
 
 #endif							/* WEIR_COMPAT_H */
