@@ -319,7 +319,8 @@ weir_kafka_value_valid(const WeirOptionRule *rule, const char *value, char *errb
 
 /*
  * SQLSTATEs are chosen for their fate (errors.c) too: what may mend itself,
- * passwords and topics included, is in a class that is tried again.
+ * passwords and topics included, is in a class that is tried again; none is
+ * in a class that would make dead letters of messages.
  */
 static const struct
 {
@@ -344,12 +345,12 @@ static const struct
 	{RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC, ERRCODE_UNDEFINED_FILE},
 	{RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION, ERRCODE_UNDEFINED_FILE},
 	{RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, ERRCODE_UNDEFINED_FILE},
-	{RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION, ERRCODE_INVALID_PARAMETER_VALUE},
+	{RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION, ERRCODE_INVALID_NAME},
 	{RD_KAFKA_RESP_ERR__BAD_MSG, ERRCODE_IO_ERROR},
 	{RD_KAFKA_RESP_ERR__BAD_COMPRESSION, ERRCODE_IO_ERROR},
 	{RD_KAFKA_RESP_ERR_INVALID_MSG, ERRCODE_IO_ERROR},
 	{RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE, ERRCODE_INSUFFICIENT_RESOURCES},
-	{RD_KAFKA_RESP_ERR__INVALID_ARG, ERRCODE_INVALID_PARAMETER_VALUE},
+	{RD_KAFKA_RESP_ERR__INVALID_ARG, ERRCODE_FDW_ERROR},
 };
 
 /* Returns the SQLSTATE of an error. */
@@ -398,17 +399,20 @@ weir_kafka_error_broker(const char *reason)
 	return pnstrdup(start, strchr(start, '/') - start);
 }
 
-/* Skips what is in front of the words: "Local: ", OpenSSL's "error:0A000086:SSL routines::". */
-static const char *
-skip_origin(const char *words)
+/* Takes OpenSSL's "error:0A000086:SSL routines::" out of a text, in place. */
+static void
+cut_openssl_codes(char *text)
 {
-	if (strncmp(words, "Local: ", 7) == 0)
-		return words + 7;
-	if (strncmp(words, "Broker: ", 8) == 0)
-		return words + 8;
-	if (strncmp(words, "error:", 6) == 0 && strstr(words, "::"))
-		return strstr(words, "::") + 2;
-	return words;
+	char	   *code;
+
+	while ((code = strstr(text, "error:")) != NULL)
+	{
+		char	   *end = strstr(code, "::");
+
+		if (end == NULL)
+			return;
+		memmove(code, end + 2, strlen(end + 2) + 1);
+	}
 }
 
 /*
@@ -419,9 +423,15 @@ static char *
 plain_words(const char *words)
 {
 	static const char *const ends[] = {" (after ", ", verify that ", ": verify that "};
-	char	   *copy = pstrdup(skip_origin(words));
+	char	   *copy;
 	char	   *tail;
 
+	if (strncmp(words, "Local: ", 7) == 0)
+		words += 7;
+	else if (strncmp(words, "Broker: ", 8) == 0)
+		words += 8;
+	copy = pstrdup(words);
+	cut_openssl_codes(copy);
 	for (int i = 0; i < lengthof(ends); i++)
 	{
 		tail = strstr(copy, ends[i]);

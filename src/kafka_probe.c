@@ -40,7 +40,7 @@
 #define BROKERS_TIMEOUT_MS 2500
 
 /* rd_kafka_metadata blocks; a request to stop is noticed between two slices. */
-#define METADATA_SLICE_MS 1000
+#define METADATA_SLICE_MS 1500
 
 /* A broker we know of. */
 typedef struct Broker
@@ -148,6 +148,7 @@ add_configured_brokers(Probe *probe)
 	}
 }
 
+/* Is there a connection to the broker that has gone through all its handshakes? */
 static bool
 is_up(const Broker *broker)
 {
@@ -254,6 +255,7 @@ wait_for_events(Probe *probe, TimestampTz until)
 	drain_events(probe);
 }
 
+/* Is there a broker to talk to? */
 static bool
 any_up(Probe *probe)
 {
@@ -283,6 +285,7 @@ all_settled(Probe *probe)
 	return true;
 }
 
+/* Are all brokers we know of connected? */
 static bool
 all_up(Probe *probe)
 {
@@ -446,6 +449,7 @@ emit_topic(Probe *probe, const rd_kafka_metadata_topic_t *topic)
 					  topic->partition_cnt == 1 ? "partition" : "partitions"));
 }
 
+/* Orders topics by name, for qsort. */
 static int
 compare_topics(const void *a, const void *b)
 {
@@ -482,6 +486,17 @@ emit_topics(Probe *probe, const rd_kafka_metadata_t *metadata)
 
 /* ---------- the steps ---------- */
 
+/* Returns the remedy for options that librdkafka does not take together, or NULL. */
+static const char *
+options_hint(const char *why)
+{
+	if (strstr(why, "sasl.username"))
+		return "Is there a user mapping for this user, or for PUBLIC?";
+	if (strstr(why, ".location"))
+		return "PostgreSQL's user on the server must be able to read the file.";
+	return NULL;
+}
+
 /* Makes the client; says why if that fails. */
 static bool
 start_client(Probe *probe)
@@ -505,8 +520,7 @@ start_client(Probe *probe)
 	if (probe->rk == NULL)
 	{
 		rd_kafka_conf_destroy(conf);
-		emit(probe, "options", false,
-			 strstr(why, "sasl.username") ? "Is there a user mapping for this user, or for PUBLIC?" : NULL,
+		emit(probe, "options", false, options_hint(why),
 			 weir_kafka_error_text(RD_KAFKA_RESP_ERR__FAIL, why));
 		return false;
 	}
