@@ -646,15 +646,22 @@ weir_consumer_headers(const WeirMessage *message, int *nheaders)
 	return result;
 }
 
+/* The last stable offset as far as we know: at least what we have read. */
+static int64
+known_end(const PartitionState *state)
+{
+	return Max(state->end_offset, state->next_offset);
+}
+
 /* Is more known of a partition than its messages say and was told before? */
 static bool
 has_news(const PartitionState *state)
 {
 	return state->next_offset > Max(state->told_offset, state->after_message) ||
-		state->end_offset > Max(state->told_end, state->next_offset);
+		known_end(state) != state->told_end;
 }
 
-/* Is there something that weir_consumer_positions() would write? */
+/* Is there something that weir_consumer_positions() would write, beside messages? */
 bool
 weir_consumer_has_news(const WeirConsumer *consumer)
 {
@@ -666,7 +673,24 @@ weir_consumer_has_news(const WeirConsumer *consumer)
 	return false;
 }
 
-/* Writes where the partitions stand of which something new is known. */
+/*
+ * Learns of the end of a partition while statistics say nothing newer: the
+ * high watermark of the last fetch, which may be beyond the last stable offset.
+ */
+static void
+guess_end(WeirConsumer *consumer, PartitionState *state)
+{
+	int64		low;
+	int64		high;
+
+	if (state->at_end || state->end_offset >= state->next_offset)
+		return;
+	if (rd_kafka_get_watermark_offsets(consumer->rk, consumer->topic_name, state->partition,
+									   &low, &high) == RD_KAFKA_RESP_ERR_NO_ERROR)
+		state->end_offset = high;
+}
+
+/* Writes where the partitions stand that have moved or of which something new is known. */
 int
 weir_consumer_positions(WeirConsumer *consumer, WeirPosition *positions)
 {
@@ -676,15 +700,15 @@ weir_consumer_positions(WeirConsumer *consumer, WeirPosition *positions)
 	{
 		PartitionState *state = &consumer->partitions[i];
 
-		if (has_news(state))
-		{
-			positions[n].partition = state->partition;
-			positions[n].next_offset = state->next_offset;
-			positions[n].end_offset = state->end_offset;
-			n++;
-		}
-		state->told_offset = state->next_offset;
-		state->told_end = Max(state->end_offset, state->next_offset);
+		guess_end(consumer, state);
+		if (state->next_offset == state->told_offset && known_end(state) == state->told_end)
+			continue;
+		positions[n].partition = state->partition;
+		positions[n].next_offset = state->next_offset;
+		positions[n].end_offset = known_end(state);
+		state->told_offset = positions[n].next_offset;
+		state->told_end = positions[n].end_offset;
+		n++;
 	}
 	return n;
 }
@@ -704,7 +728,7 @@ learn_end_offset(void *arg, int32 partition, int64 end_offset)
 {
 	PartitionState *state = find_partition(arg, partition);
 
-	if (state && end_offset > state->end_offset)
+	if (state && end_offset >= state->next_offset)
 		state->end_offset = end_offset;
 }
 
