@@ -26,6 +26,17 @@
 PG_FUNCTION_INFO_V1(weir_kafka_validator);
 PG_FUNCTION_INFO_V1(weir_test_server);
 
+/* Makes words a sentence. */
+static char *
+sentence(const char *words)
+{
+	int			len = strlen(words);
+	char	   *text = psprintf("%s%s", words, len > 0 && words[len - 1] == '.' ? "" : ".");
+
+	text[0] = pg_toupper((unsigned char) text[0]);
+	return text;
+}
+
 /* Checks one option and returns it. */
 static WeirKafkaOption *
 checked_option(DefElem *def, int place)
@@ -39,7 +50,8 @@ checked_option(DefElem *def, int place)
 	if (!weir_kafka_value_valid(rule, option->value, why, sizeof(why)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid value for option \"%s\": %s", option->name, why)));
+				 errmsg("invalid value for option \"%s\"", option->name),
+				 errdetail("%s", sentence(why))));
 	return option;
 }
 

@@ -319,7 +319,8 @@ weir_kafka_value_valid(const WeirOptionRule *rule, const char *value, char *errb
 
 /*
  * SQLSTATEs are chosen for their fate (errors.c) too: what may mend itself,
- * passwords and topics included, is in a class that is tried again.
+ * passwords and topics included, is in a class that is tried again; none is
+ * in a class that would make dead letters of messages.
  */
 static const struct
 {
@@ -344,12 +345,12 @@ static const struct
 	{RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC, ERRCODE_UNDEFINED_FILE},
 	{RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION, ERRCODE_UNDEFINED_FILE},
 	{RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, ERRCODE_UNDEFINED_FILE},
-	{RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION, ERRCODE_INVALID_PARAMETER_VALUE},
+	{RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION, ERRCODE_INVALID_NAME},
 	{RD_KAFKA_RESP_ERR__BAD_MSG, ERRCODE_IO_ERROR},
 	{RD_KAFKA_RESP_ERR__BAD_COMPRESSION, ERRCODE_IO_ERROR},
 	{RD_KAFKA_RESP_ERR_INVALID_MSG, ERRCODE_IO_ERROR},
 	{RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE, ERRCODE_INSUFFICIENT_RESOURCES},
-	{RD_KAFKA_RESP_ERR__INVALID_ARG, ERRCODE_INVALID_PARAMETER_VALUE},
+	{RD_KAFKA_RESP_ERR__INVALID_ARG, ERRCODE_FDW_ERROR},
 };
 
 /* Returns the SQLSTATE of an error. */
@@ -398,10 +399,30 @@ weir_kafka_error_broker(const char *reason)
 	return pnstrdup(start, strchr(start, '/') - start);
 }
 
-/* Copies librdkafka's words without its own colour: state, duration, "Local: ". */
+/* Takes OpenSSL's "error:0A000086:SSL routines::" out of a text, in place. */
+static void
+cut_openssl_codes(char *text)
+{
+	char	   *code;
+
+	while ((code = strstr(text, "error:")) != NULL)
+	{
+		char	   *end = strstr(code, "::");
+
+		if (end == NULL)
+			return;
+		memmove(code, end + 2, strlen(end + 2) + 1);
+	}
+}
+
+/*
+ * Copies librdkafka's words without its own colour: where they are from, how
+ * long it took, and advice about options, for ours is in hints.
+ */
 static char *
 plain_words(const char *words)
 {
+	static const char *const ends[] = {" (after ", ", verify that ", ": verify that "};
 	char	   *copy;
 	char	   *tail;
 
@@ -410,12 +431,13 @@ plain_words(const char *words)
 	else if (strncmp(words, "Broker: ", 8) == 0)
 		words += 8;
 	copy = pstrdup(words);
-	tail = strstr(copy, " (after ");
-	if (tail)
-		*tail = '\0';
-	tail = strstr(copy, ": (errno: ");	/* OpenSSL's errors may follow */
-	if (tail)
-		*tail = '\0';
+	cut_openssl_codes(copy);
+	for (int i = 0; i < lengthof(ends); i++)
+	{
+		tail = strstr(copy, ends[i]);
+		if (tail)
+			*tail = '\0';
+	}
 	tail = copy + strlen(copy);
 	while (tail > copy && (isspace((unsigned char) tail[-1]) || tail[-1] == '.' || tail[-1] == ':'))
 		*--tail = '\0';
@@ -435,6 +457,46 @@ after(const char *text, const char *mark)
 	return found ? found + strlen(mark) : text;
 }
 
+/* Which part of a connection does an error concern? */
+WeirKafkaTrouble
+weir_kafka_error_trouble(rd_kafka_resp_err_t err, const char *reason)
+{
+	switch (err)
+	{
+		case RD_KAFKA_RESP_ERR__RESOLVE:
+			return WEIR_TROUBLE_DNS;
+		case RD_KAFKA_RESP_ERR__SSL:
+			return WEIR_TROUBLE_TLS;
+		case RD_KAFKA_RESP_ERR__AUTHENTICATION:
+		case RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
+		case RD_KAFKA_RESP_ERR_UNSUPPORTED_SASL_MECHANISM:
+		case RD_KAFKA_RESP_ERR_ILLEGAL_SASL_STATE:
+			return WEIR_TROUBLE_AUTHENTICATION;
+		case RD_KAFKA_RESP_ERR__TRANSPORT:
+			if (reason && strstr(reason, ": SSL handshake failed"))
+				return WEIR_TROUBLE_TLS;
+			return WEIR_TROUBLE_CONNECT;
+		default:
+			return WEIR_TROUBLE_CONNECT;
+	}
+}
+
+/* What to say of a broker that could not be connected to, in librdkafka's words. */
+static char *
+connect_text(const char *broker, const char *raw)
+{
+	if (strncmp(raw, "Connect to ", 11) == 0)
+		return psprintf("could not connect to \"%s\": %s",
+						broker, plain_words(after(raw, " failed: ")));
+
+	/* librdkafka goes on with guesses about options that do not exist here */
+	if (strncmp(raw, "Disconnected while requesting ApiVersion", 40) == 0 ||
+		strncmp(raw, "Disconnected: verify that security.protocol", 43) == 0)
+		return psprintf("connection to \"%s\" failed: it closes the connection when asked what it can do",
+						broker);
+	return psprintf("connection to \"%s\" failed: %s", broker, plain_words(raw));
+}
+
 /* Returns an error in plain words. */
 char *
 weir_kafka_error_text(rd_kafka_resp_err_t err, const char *reason)
@@ -444,26 +506,21 @@ weir_kafka_error_text(rd_kafka_resp_err_t err, const char *reason)
 
 	if (broker == NULL)
 		return plain_words(raw);
-	switch (err)
+	switch (weir_kafka_error_trouble(err, reason))
 	{
-		case RD_KAFKA_RESP_ERR__RESOLVE:
+		case WEIR_TROUBLE_DNS:
 			return psprintf("could not resolve the host name of \"%s\": %s",
 							broker, plain_words(after(raw, "': ")));
-		case RD_KAFKA_RESP_ERR__SSL:
+		case WEIR_TROUBLE_TLS:
 			return psprintf("TLS handshake with \"%s\" failed: %s",
 							broker, plain_words(after(raw, "SSL handshake failed: ")));
-		case RD_KAFKA_RESP_ERR__AUTHENTICATION:
-		case RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
+		case WEIR_TROUBLE_AUTHENTICATION:
 			return psprintf("authentication to \"%s\" failed: %s",
 							broker, plain_words(after(raw, "SASL authentication error: ")));
-		case RD_KAFKA_RESP_ERR__TIMED_OUT:
-			return psprintf("no answer from \"%s\": %s", broker, plain_words(raw));
-		default:
-			if (strncmp(raw, "Connect to ", 11) == 0)
-				return psprintf("could not connect to \"%s\": %s",
-								broker, plain_words(after(raw, " failed: ")));
-			return psprintf("connection to \"%s\" failed: %s", broker, plain_words(raw));
+		case WEIR_TROUBLE_CONNECT:
+			break;
 	}
+	return connect_text(broker, raw);
 }
 
 /* Returns the remedy for an error, or NULL. */
@@ -472,21 +529,20 @@ weir_kafka_error_hint(rd_kafka_resp_err_t err, const char *reason)
 {
 	if (reason && strstr(reason, "security.protocol"))
 		return pstrdup("Is \"security.protocol\" of the server what this port of the broker speaks?");
-	switch (err)
+	if (err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED)
+		return pstrdup("The user of Kafka needs the right to Read and Describe the topic.");
+	switch (weir_kafka_error_trouble(err, reason))
 	{
-		case RD_KAFKA_RESP_ERR__RESOLVE:
+		case WEIR_TROUBLE_DNS:
 			return pstrdup("Check \"bootstrap.servers\", and advertised.listeners of the brokers.");
-		case RD_KAFKA_RESP_ERR__SSL:
+		case WEIR_TROUBLE_TLS:
 			return pstrdup("Check \"security.protocol\" and \"ssl.ca.pem\" of the server.");
-		case RD_KAFKA_RESP_ERR__AUTHENTICATION:
-		case RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
-		case RD_KAFKA_RESP_ERR_UNSUPPORTED_SASL_MECHANISM:
+		case WEIR_TROUBLE_AUTHENTICATION:
 			return pstrdup("Check \"sasl.mechanism\" of the server, and \"sasl.username\" and \"sasl.password\" of the user mapping.");
-		case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
-			return pstrdup("The user of Kafka needs the right to Read and Describe the topic.");
-		default:
-			return NULL;
+		case WEIR_TROUBLE_CONNECT:
+			break;
 	}
+	return NULL;
 }
 
 /* ---------- near matches ---------- */

@@ -57,6 +57,17 @@ extern bool weir_kafka_value_valid(const WeirOptionRule *rule, const char *value
 /* The SQLSTATE of an error of librdkafka or of a broker (weir_error_fate then knows its fate). */
 extern int	weir_kafka_sqlstate(rd_kafka_resp_err_t err);
 
+/* Which part of a connection an error concerns; CONNECT stands for all others too. */
+typedef enum WeirKafkaTrouble
+{
+	WEIR_TROUBLE_CONNECT,
+	WEIR_TROUBLE_DNS,
+	WEIR_TROUBLE_TLS,
+	WEIR_TROUBLE_AUTHENTICATION
+} WeirKafkaTrouble;
+
+extern WeirKafkaTrouble weir_kafka_error_trouble(rd_kafka_resp_err_t err, const char *reason);
+
 /*
  * An error in plain words, palloc'd: `could not connect to "localhost:9092":
  * connection refused`.  reason is what came with the error (of an error

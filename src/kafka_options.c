@@ -160,22 +160,25 @@ refusal_hint(const char *name)
 	return NULL;
 }
 
-/* Returns the allowed option that looks most like a name, or NULL. */
+/* Returns the option of a place that looks most like a name, or NULL. */
 static const WeirOptionRule *
-nearest_rule(const char *name)
+nearest_rule(const char *name, int place)
 {
 	const WeirOptionRule *nearest = NULL;
 	int			len = strlen(name);
-	int			limit = Min(4, len / 3);
+	int			limit = Min(4, len / 2);
 
 	if (len > MAX_NAME_TO_MATCH)
 		return NULL;
 	for (int i = 0; i < lengthof(rules); i++)
 	{
-		int			distance = varstr_levenshtein_less_equal(name, len,
-															 rules[i].name, strlen(rules[i].name),
-															 1, 1, 1, limit, true);
+		int			distance;
 
+		if (!(rules[i].places & place))
+			continue;
+		distance = varstr_levenshtein_less_equal(name, len,
+												 rules[i].name, strlen(rules[i].name),
+												 1, 1, 1, limit, true);
 		if (distance <= limit)
 		{
 			nearest = &rules[i];
@@ -205,7 +208,7 @@ static void
 refuse_unknown(const char *name, int place)
 {
 	const char *why = refusal_hint(name);
-	const WeirOptionRule *near = why ? NULL : nearest_rule(name);
+	const WeirOptionRule *near = why ? NULL : nearest_rule(name, place);
 
 	if (why)
 		ereport(ERROR,

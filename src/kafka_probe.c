@@ -40,7 +40,7 @@
 #define BROKERS_TIMEOUT_MS 2500
 
 /* rd_kafka_metadata blocks; a request to stop is noticed between two slices. */
-#define METADATA_SLICE_MS 1000
+#define METADATA_SLICE_MS 1500
 
 /* A broker we know of. */
 typedef struct Broker
@@ -57,6 +57,7 @@ typedef struct Probe
 {
 	List	   *options;
 	const char *topic;			/* NULL: all */
+	TimestampTz started;
 	TimestampTz deadline;
 	WeirProbeEmit emit;
 	void	   *arg;
@@ -66,6 +67,14 @@ typedef struct Probe
 	List	   *brokers;		/* of Broker */
 	MemoryContext scratch;		/* reset after each event */
 } Probe;
+
+/* What a row is called that tells of an error. */
+static const char *const tests[] = {
+	[WEIR_TROUBLE_CONNECT] = "connect",
+	[WEIR_TROUBLE_DNS] = "dns",
+	[WEIR_TROUBLE_TLS] = "tls",
+	[WEIR_TROUBLE_AUTHENTICATION] = "authentication",
+};
 
 /* What a connection waits for in each of librdkafka's states. */
 static const struct
@@ -82,7 +91,7 @@ static const struct
 	{"AUTH_REQ", "it accepts connections, but does not answer the authentication"},
 };
 
-/* Emits a row; detail may be a format. */
+/* Emits a row. */
 static void
 emit(Probe *probe, const char *test, bool ok, const char *hint, const char *detail)
 {
@@ -139,6 +148,7 @@ add_configured_brokers(Probe *probe)
 	}
 }
 
+/* Is there a connection to the broker that has gone through all its handshakes? */
 static bool
 is_up(const Broker *broker)
 {
@@ -158,11 +168,10 @@ note_error(Probe *probe, rd_kafka_resp_err_t err, const char *reason)
 		return;
 
 	/*
-	 * A rejected login is followed by a mere disconnection: keep what says
-	 * more.
+	 * A rejected handshake or login is followed by a mere disconnection: keep
+	 * what says more.
 	 */
-	if (broker->reason && err == RD_KAFKA_RESP_ERR__TRANSPORT &&
-		broker->err != RD_KAFKA_RESP_ERR__TRANSPORT)
+	if (broker->reason && strstr(reason, ": Disconnected (after"))
 		return;
 	broker->err = err;
 	broker->reason = MemoryContextStrdup(GetMemoryChunkContext(broker), reason);
@@ -246,6 +255,7 @@ wait_for_events(Probe *probe, TimestampTz until)
 	drain_events(probe);
 }
 
+/* Is there a broker to talk to? */
 static bool
 any_up(Probe *probe)
 {
@@ -275,6 +285,7 @@ all_settled(Probe *probe)
 	return true;
 }
 
+/* Are all brokers we know of connected? */
 static bool
 all_up(Probe *probe)
 {
@@ -326,10 +337,7 @@ emit_failure(Probe *probe, Broker *broker, const char *test, const char *prefix)
 	if (broker->reason)
 	{
 		if (test == NULL)
-			test = broker->err == RD_KAFKA_RESP_ERR__RESOLVE ? "dns"
-				: broker->err == RD_KAFKA_RESP_ERR__SSL ? "tls"
-				: broker->err == RD_KAFKA_RESP_ERR__AUTHENTICATION ? "authentication"
-				: "connect";
+			test = tests[weir_kafka_error_trouble(broker->err, broker->reason)];
 		text = weir_kafka_error_text(broker->err, broker->reason);
 		emit(probe, test, false, weir_kafka_error_hint(broker->err, broker->reason),
 			 psprintf("%s%s", prefix, text));
@@ -342,7 +350,9 @@ emit_failure(Probe *probe, Broker *broker, const char *test, const char *prefix)
 	}
 	emit(probe, test ? test : "connect", false,
 		 "Check the address, firewalls, and \"security.protocol\" of the server.",
-		 psprintf("%sno answer from \"%s\" in time: %s", prefix, broker->address, words));
+		 psprintf("%sno answer from \"%s\" within %ld s: %s", prefix, broker->address,
+				  (TimestampDifferenceMilliseconds(probe->started, GetCurrentTimestamp()) + 999) / 1000,
+				  words));
 }
 
 /* One row for each broker of bootstrap.servers. */
@@ -439,6 +449,7 @@ emit_topic(Probe *probe, const rd_kafka_metadata_topic_t *topic)
 					  topic->partition_cnt == 1 ? "partition" : "partitions"));
 }
 
+/* Orders topics by name, for qsort. */
 static int
 compare_topics(const void *a, const void *b)
 {
@@ -475,6 +486,17 @@ emit_topics(Probe *probe, const rd_kafka_metadata_t *metadata)
 
 /* ---------- the steps ---------- */
 
+/* Returns the remedy for options that librdkafka does not take together, or NULL. */
+static const char *
+options_hint(const char *why)
+{
+	if (strstr(why, "sasl.username"))
+		return "Is there a user mapping for this user, or for PUBLIC?";
+	if (strstr(why, ".location"))
+		return "PostgreSQL's user on the server must be able to read the file.";
+	return NULL;
+}
+
 /* Makes the client; says why if that fails. */
 static bool
 start_client(Probe *probe)
@@ -498,7 +520,8 @@ start_client(Probe *probe)
 	if (probe->rk == NULL)
 	{
 		rd_kafka_conf_destroy(conf);
-		emit(probe, "options", false, NULL, weir_kafka_error_text(RD_KAFKA_RESP_ERR__FAIL, why));
+		emit(probe, "options", false, options_hint(why),
+			 weir_kafka_error_text(RD_KAFKA_RESP_ERR__FAIL, why));
 		return false;
 	}
 	probe->queue = rd_kafka_queue_get_main(probe->rk);
@@ -525,6 +548,8 @@ ask_metadata(Probe *probe, rd_kafka_resp_err_t *err)
 		if (*err == RD_KAFKA_RESP_ERR_NO_ERROR)
 			return metadata;
 		if (*err != RD_KAFKA_RESP_ERR__TIMED_OUT && *err != RD_KAFKA_RESP_ERR__TRANSPORT)
+			return NULL;
+		if (!any_up(probe) && all_settled(probe))
 			return NULL;
 	}
 	return NULL;
@@ -562,8 +587,9 @@ run(Probe *probe)
 	if (metadata == NULL)
 	{
 		emit_configured(probe);
-		emit(probe, "metadata", false, weir_kafka_error_hint(err, NULL),
-			 psprintf("could not get the list of topics: %s", weir_kafka_error_text(err, NULL)));
+		if (any_up(probe))
+			emit(probe, "metadata", false, weir_kafka_error_hint(err, NULL),
+				 psprintf("could not get the list of topics: %s", weir_kafka_error_text(err, NULL)));
 		return;
 	}
 	try_brokers(probe, metadata);
@@ -586,6 +612,7 @@ weir_kafka_probe(List *options, const char *topic, TimestampTz deadline,
 
 	probe->options = options;
 	probe->topic = topic;
+	probe->started = GetCurrentTimestamp();
 	probe->deadline = deadline;
 	probe->emit = emit_row;
 	probe->arg = arg;

@@ -59,6 +59,20 @@ check_offsets(Jsonb *offsets, const char *text)
 	}
 }
 
+/* Reads a timestamp, in the session's TimeZone. */
+static TimestampTz
+parse_time(const char *text)
+{
+	TimestampTz time = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in,
+															   CStringGetDatum(text),
+															   ObjectIdGetDatum(InvalidOid),
+															   Int32GetDatum(-1)));
+
+	if (TIMESTAMP_NOT_FINITE(time))
+		refuse(text);
+	return time;
+}
+
 /* Reads a start point. */
 WeirStartPoint *
 weir_startpoint_parse(const char *text)
@@ -77,17 +91,26 @@ weir_startpoint_parse(const char *text)
 	}
 	else
 	{
-		TimestampTz time = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in,
-																   CStringGetDatum(text),
-																   ObjectIdGetDatum(InvalidOid),
-																   Int32GetDatum(-1)));
+		TimestampTz time = parse_time(text);
 
-		if (TIMESTAMP_NOT_FINITE(time))
-			refuse(text);
 		/* Nothing in Kafka is older than 1970. */
 		start->time = Max(time / 1000 + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * INT64CONST(1000), 0);
 	}
 	return start;
+}
+
+/* Returns the text of a start point as it is to be stored. */
+char *
+weir_startpoint_canonical(const char *text)
+{
+	(void) weir_startpoint_parse(text);
+	if (pg_strcasecmp(text, "earliest") == 0)
+		return pstrdup("earliest");
+	if (pg_strcasecmp(text, "latest") == 0)
+		return pstrdup("latest");
+	if (strchr(text, '{'))
+		return pstrdup(text);
+	return pstrdup(timestamptz_to_str(parse_time(text)));
 }
 
 /* Does it say the offset of this partition itself? */
