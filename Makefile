@@ -9,6 +9,7 @@ OBJS       = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
 SQL_PIECES = \
 	src/sql/schema.sql \
 	src/sql/catalog.sql \
+	src/sql/worker.sql \
 	src/sql/server.sql \
 	src/sql/guard.sql \
 	src/sql/stream.sql \

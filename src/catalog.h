@@ -78,9 +78,33 @@ extern WeirStream *weir_catalog_load_stream(Oid relid, bool missing_ok);
 extern List *weir_catalog_wanted_streams(void); /* of WeirStream *, those that should run here */
 extern bool weir_catalog_installed(void);	/* is the extension in this database? */
 
+/* The owner of a relation; raises 42P01 if it is gone. */
+extern Oid	weir_relation_owner(Oid relid);
+
+/* The database's identity: a restored copy has another one. */
+extern char *weir_catalog_database_identity(void);
+
+/* Opens an SPI session with the superuser's rights and a safe search_path. */
+typedef struct WeirCatalogSession
+{
+	Oid			userid;
+	int			sec_context;
+	int			guc_level;
+} WeirCatalogSession;
+
+extern void weir_catalog_enter(WeirCatalogSession *session);
+extern void weir_catalog_leave(WeirCatalogSession *session);
+
 /* Definitions: written with the superuser's rights; the caller has checked the user's. */
 extern void weir_catalog_set_wanted(Oid relid, bool wanted);
 extern void weir_catalog_set_cluster_id(Oid relid, const char *cluster_id);
+
+/* Tells every session and worker that a stream's definition has changed. Bumps its version. */
+extern void weir_catalog_touch(Oid relid);
+
+/* Children: the one that takes new rows (InvalidOid: none), and registration of a new one. */
+extern Oid	weir_catalog_current_chunk(Oid relid);
+extern void weir_catalog_add_chunk(Oid relid, Oid chunk);
 
 /* Progress. */
 extern List *weir_catalog_load_partitions(Oid relid);	/* of WeirProgress *, by partition */
@@ -88,8 +112,8 @@ extern List *weir_catalog_load_partitions(Oid relid);	/* of WeirProgress *, by p
 /* Registers partitions at the offsets given; those already there are left alone. */
 extern void weir_catalog_add_partitions(Oid relid, int n, const int32 *partitions, const int64 *offsets);
 
-/* Locks the row of a partition and reads it; false if there is none. */
-extern bool weir_catalog_lock_partition(Oid relid, int32 partition, WeirProgress *progress);
+/* Reads the row of a partition, locking it until commit if asked to; false if there is none. */
+extern bool weir_catalog_read_partition(Oid relid, int32 partition, bool lock, WeirProgress *progress);
 
 /* Moves a partition from expected_offset on; false if it is not there any more. */
 extern bool weir_catalog_save_progress(Oid relid, const WeirProgress *progress, int64 expected_offset);

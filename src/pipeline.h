@@ -45,4 +45,14 @@ extern WeirOutcome weir_pipeline_apply(Oid stream, int64 version, WeirBatch *bat
  */
 extern void weir_pipeline_ingest(Oid stream, int32 partition, WeirBatch *batch, WeirCounts *counts);
 
+/* The partition of what is ingested into a stream that reads from Kafka. */
+#define WEIR_INGEST_PARTITION (-1)
+
+/*
+ * Sends dead letters through again, with the partitions and offsets they had,
+ * in the caller's transaction.  Sets failed[i] for those that fail again.
+ * The caller holds the batch fence exclusively: nothing else moves.
+ */
+extern void weir_pipeline_replay(Oid stream, WeirBatch *batch, bool *failed);
+
 #endif							/* WEIR_PIPELINE_H */

@@ -10,16 +10,20 @@
 #include "postgres.h"
 
 #include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
+
+struct PGPROC;
 
 /* The states a worker shows in weir.status.  Each line ends with its next states. */
 typedef enum WeirWorkerState
 {
-	WEIR_STARTING,				/* connecting, looking up partitions; -> RUNNING, RETRYING, FAILED */
+	WEIR_WAITING,				/* no process to be had; -> STARTING */
+	WEIR_STARTING,				/* connecting, looking up partitions; -> RUNNING, RETRYING, FAILED, STOPPING */
 	WEIR_RUNNING,				/* applying; -> IDLE, RETRYING, FAILED, STOPPING */
 	WEIR_IDLE,					/* read to the end; -> RUNNING, RETRYING, FAILED, STOPPING */
-	WEIR_RETRYING,				/* environment at fault, waits for next_try; -> STARTING, RUNNING */
-	WEIR_FAILED,				/* definition or lost data at fault; stays until altered, sought or restarted by the user */
-	WEIR_STOPPING				/* -> slot freed */
+	WEIR_RETRYING,				/* environment at fault, tries again; -> RUNNING, FAILED, STOPPING */
+	WEIR_FAILED,				/* definition or lost data at fault, stays until the user acts; -> STOPPING */
+	WEIR_STOPPING				/* leaving; -> slot freed, or STARTING in the next process */
 } WeirWorkerState;
 
 #define WEIR_ERROR_LEN 1024
@@ -34,13 +38,37 @@ typedef struct WeirWorkerSlot
 	WeirWorkerState state;
 	TimestampTz since;
 	TimestampTz next_try;		/* 0: none */
-	char		last_error[WEIR_ERROR_LEN];	/* empty: none */
+	char		last_error[WEIR_ERROR_LEN]; /* empty: none */
 	char		last_hint[WEIR_ERROR_LEN];
 	TimestampTz last_error_at;
+
+	/* Between the launcher, the census and the worker. */
+	bool		wanted;			/* false: the worker leaves and frees the slot */
+	bool		woken;			/* the definition may have changed */
+	bool		launched;		/* the postmaster has been asked for a process */
+	int			failures;		/* processes lost in a row */
+	TimestampTz start_after;	/* not before then */
+	struct PGPROC *proc;		/* whose latch to set; NULL: no process */
 } WeirWorkerSlot;
+
+/* A worker that should exist, as the census finds it in a database. */
+typedef struct WeirWanted
+{
+	Oid			stream;
+	int			worker;
+} WeirWanted;
+
+/* How a worker leaves its slot behind. */
+typedef enum WeirLeave
+{
+	WEIR_LEAVE_LOST,			/* died: start another after a pause */
+	WEIR_LEAVE_RESTART,			/* wants a fresh start: at once */
+	WEIR_LEAVE_STOP				/* not wanted any more: free the slot */
+} WeirLeave;
 
 extern void weir_shared_request(void);	/* from _PG_init */
 extern bool weir_shared_available(void);
+extern const char *weir_shared_state_name(WeirWorkerState state);
 
 /* Reads slot i (0 .. weir_shared_nslots() - 1) under the lock; false: not in use. */
 extern int	weir_shared_nslots(void);
@@ -48,5 +76,33 @@ extern bool weir_shared_read_slot(int i, WeirWorkerSlot *copy);
 
 /* Rings the launcher: streams of this database have been started, stopped or altered. Safe after commit (does not throw). */
 extern void weir_shared_ring(Oid dboid);
+
+/* Wakes the workers of a stream, so that they look at their definition.  Safe after commit. */
+extern void weir_shared_wake(Oid dboid, Oid stream);
+
+/* Sends all workers of a database away; returns how many processes are still there. */
+extern int	weir_shared_retire(Oid dboid);
+
+/* The launcher's side. */
+extern void weir_shared_launcher_arrive(void);
+extern bool weir_shared_launcher_take_ring(Oid *dboid); /* InvalidOid: every database */
+extern void weir_shared_launched(int i);
+extern void weir_shared_not_launched(int i, const char *error, const char *hint, TimestampTz start_after);
+extern void weir_shared_free_slot(int i);
+
+/* Did the census that was begun come to its end? */
+extern void weir_shared_census_begin(void);
+extern void weir_shared_census_end(void);
+extern bool weir_shared_census_done(void);
+
+/* The census's side: from now on these and no others run in this database. */
+extern void weir_shared_set_wanted(Oid dboid, const List *wanted);
+
+/* The worker's side: it owns its slot from attach until the process ends. */
+extern bool weir_shared_attach(int i, WeirWorkerSlot *copy);
+extern void weir_shared_set_state(WeirWorkerState state, const char *error, const char *hint,
+								  TimestampTz next_try);
+extern bool weir_shared_take_wake(bool *wanted);
+extern void weir_shared_set_leave(WeirLeave leave);
 
 #endif							/* WEIR_SHARED_H */

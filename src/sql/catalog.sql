@@ -8,8 +8,8 @@ CREATE TABLE weir_internal.stream (
     topic text,
     format text NOT NULL,
     key_format text,
-    key_columns name[] NOT NULL DEFAULT '{}',
-    event_id name[] NOT NULL DEFAULT '{}',
+    key_columns text[] NOT NULL DEFAULT '{}',
+    event_id text[] NOT NULL DEFAULT '{}',
     dedup_ttl interval,
     event_time name,                            -- NULL: Kafka's timestamp
     max_out_of_orderness interval NOT NULL,

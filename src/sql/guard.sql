@@ -1,0 +1,84 @@
+-- What keeps the catalogue true when users use plain DDL and DML.
+
+-- Refuses direct changes of staging tables; weir.ingest and the workers pass.
+CREATE FUNCTION weir_internal.guard_staging() RETURNS trigger
+LANGUAGE C AS 'MODULE_PATHNAME', 'weir_guard_staging';
+COMMENT ON FUNCTION weir_internal.guard_staging() IS 'refuses direct INSERT, UPDATE, DELETE and TRUNCATE on a stream';
+
+-- Makes children of a stream follow its indexes and its owner, refuses row
+-- triggers on it, and tells its workers when its server has changed.
+CREATE FUNCTION weir_internal.follow_ddl(stream regclass) RETURNS void
+LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'weir_follow_ddl';
+COMMENT ON FUNCTION weir_internal.follow_ddl(regclass) IS 'brings the children of a stream in line with it after DDL';
+
+CREATE FUNCTION weir_internal.touch_stream(stream regclass) RETURNS void
+LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'weir_touch_stream';
+COMMENT ON FUNCTION weir_internal.touch_stream(regclass) IS 'makes the workers of a stream load its definition anew';
+
+CREATE FUNCTION weir_internal.on_ddl_command_end() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    s record;
+BEGIN
+    -- a server renamed or altered, a user mapping changed
+    FOR s IN
+        SELECT DISTINCT st.stream, f.srvname
+        FROM pg_event_trigger_ddl_commands() c
+        JOIN pg_depend d ON d.refclassid = 'pg_foreign_server'::regclass
+            AND d.classid = 'pg_class'::regclass AND d.deptype = 'n'
+        JOIN pg_foreign_server f ON f.oid = d.refobjid
+        JOIN weir_internal.stream st ON st.stream::oid = d.objid
+        WHERE c.classid = 'pg_foreign_server'::regclass AND c.objid = f.oid
+           OR c.classid = 'pg_user_mapping'::regclass
+              AND f.oid = (SELECT m.umserver FROM pg_user_mapping m WHERE m.oid = c.objid)
+    LOOP
+        UPDATE weir_internal.stream SET server = s.srvname
+        WHERE stream = s.stream AND server <> s.srvname;
+        PERFORM weir_internal.touch_stream(s.stream);
+    END LOOP;
+
+    -- the staging table itself, or an index or trigger on it
+    FOR s IN
+        SELECT DISTINCT st.stream
+        FROM pg_event_trigger_ddl_commands() c
+        JOIN weir_internal.stream st ON st.stream::oid IN (
+            c.objid,
+            (SELECT i.indrelid FROM pg_index i WHERE i.indexrelid = c.objid),
+            (SELECT t.tgrelid FROM pg_trigger t WHERE t.oid = c.objid))
+        WHERE c.classid IN ('pg_class'::regclass, 'pg_trigger'::regclass)
+    LOOP
+        PERFORM weir_internal.follow_ddl(s.stream);
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION weir_internal.on_ddl_command_end() IS 'keeps streams in line with DDL on them and on their servers';
+
+CREATE FUNCTION weir_internal.on_sql_drop() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    gone oid[];
+BEGIN
+    SELECT array_agg(objid) INTO gone
+    FROM pg_event_trigger_dropped_objects()
+    WHERE classid = 'pg_class'::regclass AND objsubid = 0 AND object_type = 'table';
+    IF gone IS NOT NULL THEN
+        DELETE FROM weir_internal.chunk WHERE chunk::oid = ANY (gone) OR stream::oid = ANY (gone);
+        DELETE FROM weir_internal.stream WHERE stream::oid = ANY (gone);
+        IF FOUND THEN
+            DELETE FROM weir_internal.stream_partition WHERE stream::oid = ANY (gone);
+            DELETE FROM weir_internal.dead_letter WHERE stream::oid = ANY (gone);
+            PERFORM weir_internal.ring();
+        END IF;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION weir_internal.on_sql_drop() IS 'removes what is left in the catalogue of streams whose table is dropped';
+
+CREATE EVENT TRIGGER weir_ddl_command_end ON ddl_command_end
+    WHEN TAG IN ('ALTER SERVER', 'CREATE USER MAPPING', 'ALTER USER MAPPING', 'ALTER TABLE', 'CREATE INDEX',
+                 'CREATE TRIGGER', 'ALTER TRIGGER')
+    EXECUTE FUNCTION weir_internal.on_ddl_command_end();
+CREATE EVENT TRIGGER weir_sql_drop ON sql_drop
+    EXECUTE FUNCTION weir_internal.on_sql_drop();
+COMMENT ON EVENT TRIGGER weir_ddl_command_end IS 'keeps streams in line with DDL on them and on their servers';
+COMMENT ON EVENT TRIGGER weir_sql_drop IS 'removes what is left in the catalogue of streams whose table is dropped';

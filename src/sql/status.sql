@@ -1,0 +1,86 @@
+-- What an operator looks at.
+
+CREATE VIEW weir.catalog AS
+SELECT n.nspname AS stream_schema, c.relname AS stream, 'stream'::text AS kind,
+       pg_catalog.pg_get_userbyid(c.relowner) AS owner,
+       s.server, s.topic, s.format, s.key_format, s.key_columns, s.event_time,
+       s.max_out_of_orderness, s.max_future, s.idle_timeout, s.retention, s.start_from, s.paths,
+       s.time_unit, s.column_options, s.metadata, s.tombstones, s.isolation_level, s.on_data_loss,
+       s.parallelism, s.batch_rows, s.batch_bytes, s.batch_interval
+FROM weir_internal.stream s
+JOIN pg_catalog.pg_class c ON c.oid = s.stream::oid
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE');
+COMMENT ON VIEW weir.catalog IS 'The definitions of streams whose owner''s rights the reader has.';
+
+CREATE FUNCTION weir_internal.runs_here(runs_on text) RETURNS boolean
+LANGUAGE C STABLE AS 'MODULE_PATHNAME', 'weir_runs_here';
+COMMENT ON FUNCTION weir_internal.runs_here(text) IS 'is this the database that a stream is started in?';
+
+CREATE VIEW weir.stream_stats AS
+SELECT n.nspname AS stream_schema, c.relname AS stream, p.partition,
+       p.consumed, p.staged, p.duplicate, p.dead_lettered, p.dropped, p.skipped, p.replayed, p.late,
+       p.applied_offset, p.end_offset,
+       CASE WHEN p.partition >= 0 AND s.topic IS NOT NULL
+            THEN greatest(p.end_offset - p.applied_offset, 0) END AS lag,
+       CASE WHEN p.partition >= 0 AND s.topic IS NOT NULL THEN
+            CASE WHEN p.end_offset <= p.applied_offset THEN interval '0'
+                 ELSE pg_catalog.clock_timestamp() - p.last_timestamp END END AS time_lag,
+       p.watermark, p.last_timestamp, p.updated_at
+FROM weir_internal.stream_partition p
+JOIN weir_internal.stream s ON s.stream = p.stream
+JOIN pg_catalog.pg_class c ON c.oid = p.stream::oid
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE');
+COMMENT ON VIEW weir.stream_stats IS
+'Per partition: what became of its messages, how far it is applied, and the lag in messages (against the last stable offset) and in time (age of the last applied message, while there is more). Partition -1 holds what weir.ingest brought to a Kafka stream.';
+
+CREATE VIEW weir.status AS
+WITH p AS (
+    SELECT stream, min(watermark) FILTER (WHERE partition >= 0 AND idle_since IS NULL) AS watermark,
+           (array_agg(partition ORDER BY watermark, partition)
+               FILTER (WHERE partition >= 0 AND idle_since IS NULL))[1] AS slowest,
+           sum(consumed) AS consumed, sum(dead_lettered) AS dead_lettered,
+           jsonb_object_agg(partition, applied_offset) AS applied_offsets
+    FROM weir_internal.stream_partition GROUP BY stream
+), l AS (
+    SELECT stream_schema, stream, sum(lag)::bigint AS lag, max(time_lag) AS time_lag
+    FROM weir.stream_stats GROUP BY 1, 2
+)
+SELECT n.nspname AS stream_schema, c.relname AS stream, w.worker, w.pid,
+       CASE WHEN s.topic IS NULL THEN 'ingest only'
+            WHEN NOT weir_internal.runs_here(s.runs_on) THEN 'stopped'
+            ELSE coalesce(w.state, 'starting') END AS state,
+       w.since, w.last_error, w.last_hint, w.next_try,
+       p.watermark,
+       CASE WHEN p.watermark = '-infinity' THEN p.slowest END AS held_back_by,
+       p.applied_offsets, l.lag, l.time_lag, p.consumed, p.dead_lettered
+FROM weir_internal.stream s
+JOIN pg_catalog.pg_class c ON c.oid = s.stream::oid
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN p ON p.stream = s.stream
+LEFT JOIN l ON l.stream_schema = n.nspname AND l.stream = c.relname
+LEFT JOIN weir_internal.worker_slots() w
+    ON w.stream = s.stream::oid
+    AND w.dboid = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
+WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE');
+COMMENT ON VIEW weir.status IS
+'What each stream''s workers are doing: state (ingest only, stopped, starting, waiting for a slot, running, idle, retrying, failed, stopping), since when, the last error with its hint, the next try; the stream''s watermark and the partition without any event that holds it back; lag in messages and in time.';
+
+CREATE FUNCTION weir.audit(
+    stream regclass,
+    OUT partition int, OUT consumed bigint, OUT staged bigint, OUT duplicate bigint,
+    OUT dead_lettered bigint, OUT dropped bigint, OUT skipped bigint, OUT replayed bigint,
+    OUT balanced boolean)
+RETURNS SETOF record
+LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT v.partition, v.consumed, v.staged, v.duplicate, v.dead_lettered, v.dropped, v.skipped, v.replayed,
+           v.consumed = v.staged + v.duplicate + v.dead_lettered + v.dropped + v.skipped
+    FROM weir.stream_stats v
+    JOIN pg_class c ON c.oid = audit.stream::oid AND c.relname = v.stream
+    JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = v.stream_schema
+    ORDER BY 1
+$$;
+COMMENT ON FUNCTION weir.audit(regclass) IS
+'Per partition: consumed = staged + duplicate + dead_lettered + dropped + skipped, at every commit. Replayed dead letters are counted apart.';

@@ -1,0 +1,76 @@
+-- Streams: made, changed, started, stopped.
+
+CREATE FUNCTION weir.create_stream(
+    name text,
+    columns text,
+    server name DEFAULT NULL,
+    topic text DEFAULT NULL,
+    format text DEFAULT 'json',
+    key_format text DEFAULT NULL,
+    key_columns text[] DEFAULT NULL,
+    event_id text[] DEFAULT NULL,
+    dedup_ttl interval DEFAULT NULL,
+    event_time name DEFAULT NULL,
+    max_out_of_orderness interval DEFAULT '0',
+    max_future interval DEFAULT '1 day',
+    idle_timeout interval DEFAULT NULL,
+    retention interval DEFAULT '1 hour',
+    start_from text DEFAULT 'earliest',
+    paths jsonb DEFAULT '{}',
+    time_unit text DEFAULT NULL,
+    column_options jsonb DEFAULT '{}',
+    metadata text[] DEFAULT '{}',
+    tombstones text DEFAULT 'dead_letter',
+    isolation_level text DEFAULT 'read_committed',
+    on_data_loss text DEFAULT 'stop',
+    parallelism int DEFAULT 1,
+    partitions int DEFAULT 1,
+    batch_rows int DEFAULT NULL,
+    batch_bytes int DEFAULT NULL,
+    batch_interval interval DEFAULT NULL,
+    if_not_exists boolean DEFAULT false)
+RETURNS regclass
+LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_create_stream';
+COMMENT ON FUNCTION weir.create_stream IS
+'Creates a stream: a staging table of that name with the given columns, to be filled from a Kafka topic or by weir.ingest.
+Durations are intervals without months. Errors: 42P07 the name is taken, 42501 no USAGE on the server, 22023 a parameter is out of its range (the message names it).';
+
+CREATE FUNCTION weir.alter_stream(
+    stream regclass,
+    max_out_of_orderness interval DEFAULT NULL,
+    max_future interval DEFAULT NULL,
+    idle_timeout interval DEFAULT NULL,
+    retention interval DEFAULT NULL,
+    paths jsonb DEFAULT NULL,
+    time_unit text DEFAULT NULL,
+    column_options jsonb DEFAULT NULL,
+    tombstones text DEFAULT NULL,
+    isolation_level text DEFAULT NULL,
+    on_data_loss text DEFAULT NULL,
+    parallelism int DEFAULT NULL,
+    batch_rows int DEFAULT NULL,
+    batch_bytes int DEFAULT NULL,
+    batch_interval interval DEFAULT NULL)
+RETURNS void
+LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_alter_stream';
+COMMENT ON FUNCTION weir.alter_stream IS
+'Changes a stream''s options; NULL leaves one as it is. Waits for the running batch; the change holds from the next one on. idle_timeout of 0 turns it off. Columns change by ALTER TABLE.';
+
+CREATE FUNCTION weir.drop_stream(stream regclass, cascade boolean DEFAULT false) RETURNS void
+LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_drop_stream';
+COMMENT ON FUNCTION weir.drop_stream(regclass, boolean) IS
+'Drops a stream with its rows, offsets and dead letters, as DROP TABLE does. With cascade also what depends on it.';
+
+CREATE FUNCTION weir.start(stream regclass) RETURNS void
+LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_start';
+COMMENT ON FUNCTION weir.start(regclass) IS
+'Starts reading from Kafka when the transaction commits, and again after every restart of the server. Warns when broker or topic are not there. Error 55000 without pg_weir in shared_preload_libraries.';
+
+CREATE FUNCTION weir.stop(stream regclass) RETURNS void
+LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_stop';
+COMMENT ON FUNCTION weir.stop(regclass) IS
+'Stops reading from Kafka. Waits for the running batch; the stream stands still from here on.';
+
+CREATE FUNCTION weir_internal.ring() RETURNS void
+LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_ring';
+COMMENT ON FUNCTION weir_internal.ring() IS 'has the launcher look at this database''s streams after commit';

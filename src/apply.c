@@ -1,0 +1,442 @@
+/*
+ * apply.c
+ *	  The steps of a batch, in order:
+ *
+ *		decode -> metadata -> constraints -> event time -> staging -> triggers
+ *
+ * Messages are taken in lots, so that a lot's values stay in the cache between
+ * decoding and writing.  A message that a step refuses goes to the dead
+ * letters and leaves nothing else behind; so does one that only a trigger
+ * refuses, which is found by halving.
+ *
+ * Which transaction this runs in, and what is saved at its end, is
+ * pipeline.c's business.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "apply.h"
+#include "compat.h"
+#include "errors.h"
+#include "executor/tuptable.h"
+#include "miscadmin.h"
+#include "stage.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/resowner.h"
+#include "utils/timestamp.h"
+
+/* So many events refused alike by one trigger, with none accepted between, are the trigger's fault. */
+#define ALIKE_LIMIT 100
+
+/* Opens the tables and checks the triggers. */
+void
+weir_apply_begin(WeirApply *apply, WeirRuntime *runtime, const WeirBatch *batch)
+{
+	memset(apply, 0, sizeof(*apply));
+	if (runtime->busy)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot ingest into stream \"%s\" from its own triggers",
+						runtime->stream->name)));
+	apply->runtime = runtime;
+	apply->batch = batch;
+	apply->now = GetCurrentTimestamp();
+	apply->least_watermark = DT_NOBEGIN;
+	apply->context = CurrentMemoryContext;
+	weir_deadletter_init(&apply->letters, CurrentMemoryContext);
+
+	apply->parent = table_open(runtime->relid, RowExclusiveLock);
+	apply->child = table_open(runtime->chunk, RowExclusiveLock);
+	weir_stage_check_triggers(apply->parent);
+	runtime->busy = true;
+}
+
+/* Closes the tables. */
+void
+weir_apply_end(WeirApply *apply)
+{
+	table_close(apply->child, NoLock);
+	table_close(apply->parent, NoLock);
+	apply->runtime->busy = false;
+}
+
+/* Returns the work of a partition, reading its progress the first time. */
+static WeirPartitionWork *
+work_of(WeirApply *apply, int32 partition)
+{
+	WeirPartitionWork *work;
+
+	if (apply->last_work < apply->nwork &&
+		apply->work[apply->last_work].progress.partition == partition)
+		return &apply->work[apply->last_work];
+
+	for (int i = 0; i < apply->nwork; i++)
+	{
+		if (apply->work[i].progress.partition == partition)
+		{
+			apply->last_work = i;
+			return &apply->work[i];
+		}
+	}
+
+	if (apply->nwork == apply->work_room)
+	{
+		apply->work_room = Max(8, apply->work_room * 2);
+		apply->work = apply->work == NULL ?
+			MemoryContextAlloc(apply->context, apply->work_room * sizeof(WeirPartitionWork)) :
+			repalloc(apply->work, apply->work_room * sizeof(WeirPartitionWork));
+	}
+	work = &apply->work[apply->nwork];
+	if (!weir_catalog_read_partition(apply->runtime->relid, partition, false, &work->progress))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("partition %d of stream \"%s\" is not registered",
+						partition, apply->runtime->stream->name)));
+	work->expected = work->progress.applied_offset;
+	apply->last_work = apply->nwork++;
+	return work;
+}
+
+/* The watermark before the next event of a partition. */
+static TimestampTz
+watermark_before(const WeirApply *apply, const WeirProgress *progress)
+{
+	return Max(apply->least_watermark, Max(progress->watermark, progress->floor));
+}
+
+static void
+to_dead_letters(WeirApply *apply, WeirPartitionWork *work,
+				const WeirMessage *message, const WeirFault *fault)
+{
+	weir_deadletter_add(&apply->letters, message, fault);
+	if (!apply->replay)
+		work->progress.dead_lettered++;
+}
+
+/* Makes the row of a message; false with *fault set if a step refuses it. */
+static bool
+make_row(WeirApply *apply, const WeirMessage *message, TimestampTz watermark,
+		 TupleTableSlot *slot, TimestampTz *event_time, WeirFault *fault)
+{
+	WeirRuntime *rt = apply->runtime;
+	bool		tombstone = message->value == NULL;
+
+	if (tombstone && rt->stream->tombstones != WEIR_TOMBSTONE_ROW)
+		return weir_fault(fault, WEIR_STAGE_TOMBSTONE, ERRCODE_NULL_VALUE_NOT_ALLOWED, NULL,
+						  "message has no value (a tombstone)");
+
+	apply->stage = WEIR_STAGE_CONVERT;
+	if (!weir_decode(rt->decoder, message, slot->tts_values, slot->tts_isnull, rt->present, fault))
+		return false;
+	if (!weir_metadata_fill(&rt->metadata, apply->batch, message, watermark,
+							slot->tts_values, slot->tts_isnull, fault))
+		return false;
+	apply->stage = WEIR_STAGE_CONSTRAINT;
+	if (!weir_constrain_row(rt->constrainer, slot, rt->present, tombstone, fault))
+		return false;
+	return weir_eventtime_judge(&rt->eventtime, message, slot->tts_values, slot->tts_isnull,
+								apply->now, event_time, fault);
+}
+
+/* Takes one message through the steps up to staging; returns whether slot holds a row now. */
+static bool
+prepare_message(WeirApply *apply, const WeirMessage *message, TupleTableSlot *slot)
+{
+	WeirPartitionWork *work = work_of(apply, message->partition);
+	WeirProgress *progress = &work->progress;
+	TimestampTz event_time;
+	WeirFault	fault;
+
+	if (!apply->replay)
+	{
+		if (message->offset < progress->applied_offset)
+			return false;		/* applied before */
+		progress->consumed++;
+		progress->applied_offset = message->offset + 1;
+		if (message->has_timestamp)
+		{
+			progress->has_last_timestamp = true;
+			progress->last_timestamp = message->timestamp;
+		}
+		if (message->value == NULL && apply->runtime->stream->tombstones == WEIR_TOMBSTONE_SKIP)
+		{
+			progress->skipped++;
+			return false;
+		}
+	}
+
+	if (!make_row(apply, message, watermark_before(apply, progress), slot, &event_time, &fault))
+	{
+		to_dead_letters(apply, work, message, &fault);
+		return false;
+	}
+	if (apply->replay)
+		progress->replayed++;
+	else
+	{
+		progress->staged++;
+		progress->watermark = weir_eventtime_advance(&apply->runtime->eventtime,
+													 watermark_before(apply, progress), event_time);
+	}
+	return true;
+}
+
+/* Prepares messages [from, to), adding to the *nrows rows of the lot.  *next is always the message being worked on. */
+static void
+prepare_plainly(WeirApply *apply, int to, int *next, int *nrows)
+{
+	for (; *next < to; (*next)++)
+	{
+		if (prepare_message(apply, &apply->batch->messages[*next],
+							weir_runtime_slot(apply->runtime, *nrows)))
+			(*nrows)++;
+	}
+}
+
+/* Turns the error just caught into a dead letter, unless it is no message's fault. */
+static void
+blame_message(WeirApply *apply, const WeirMessage *message, ErrorData *edata)
+{
+	WeirFault	fault;
+
+	if (weir_error_fate(edata->sqlerrcode) != WEIR_FATE_DATA)
+		ReThrowError(edata);
+	weir_deadletter_fault_of_error(&fault, apply->stage, edata);
+	if (apply->stage == WEIR_STAGE_CONVERT)
+		fault.column_name = weir_decoder_column_at_fault(apply->runtime->decoder);
+	to_dead_letters(apply, work_of(apply, message->partition), message, &fault);
+	weir_runtime_recompile(apply->runtime, apply->child);
+}
+
+/*
+ * The same where types or constraints may raise errors: under a
+ * subtransaction, which costs no xid as nothing is written in it.
+ */
+static void
+prepare_guarded(WeirApply *apply, int to, int *next, int *nrows)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+
+	while (*next < to)
+	{
+		BeginInternalSubTransaction(NULL);
+		MemoryContextSwitchTo(context);
+		PG_TRY();
+		{
+			prepare_plainly(apply, to, next, nrows);
+			ReleaseCurrentSubTransaction();
+			MemoryContextSwitchTo(context);
+			CurrentResourceOwner = owner;
+		}
+		PG_CATCH();
+		{
+			ErrorData  *edata;
+
+			MemoryContextSwitchTo(apply->context);
+			edata = CopyErrorData();
+			FlushErrorState();
+			RollbackAndReleaseCurrentSubTransaction();
+			MemoryContextSwitchTo(context);
+			CurrentResourceOwner = owner;
+			blame_message(apply, &apply->batch->messages[*next], edata);
+			(*next)++;
+		}
+		PG_END_TRY();
+	}
+}
+
+/* Prepares the lot [from, to); returns how many rows it made. */
+static int
+prepare_lot(WeirApply *apply, int from, int to)
+{
+	int			next = from;
+	int			nrows = 0;
+	MemoryContext old;
+
+	MemoryContextReset(apply->runtime->lot);
+	old = MemoryContextSwitchTo(apply->runtime->lot);
+	if (apply->runtime->may_throw)
+		prepare_guarded(apply, to, &next, &nrows);
+	else
+		prepare_plainly(apply, to, &next, &nrows);
+	MemoryContextSwitchTo(old);
+	return nrows;
+}
+
+/* Applies the messages [from, to) as one insert. */
+void
+weir_apply_range(WeirApply *apply, int from, int to)
+{
+	WeirStager *stager = NULL;
+
+	for (int lot = from; lot < to; lot += WEIR_LOT)
+	{
+		int			nrows;
+
+		CHECK_FOR_INTERRUPTS();
+		nrows = prepare_lot(apply, lot, Min(lot + WEIR_LOT, to));
+		if (nrows == 0)
+			continue;
+		apply->stage = WEIR_STAGE_STAGING;
+		if (stager == NULL)
+			stager = weir_stage_begin(apply->parent, apply->child);
+		weir_stage_rows(stager, apply->runtime->slots, nrows);
+	}
+	if (stager != NULL)
+	{
+		apply->stage = WEIR_STAGE_TRIGGER;
+		weir_stage_fire(stager);
+		CommandCounterIncrement();
+		apply->runtime->alike_count = 0;
+	}
+}
+
+/* What an attempt that fails must put back. */
+typedef struct SavedState
+{
+	int			nwork;
+	WeirPartitionWork *work;
+	int			nletters;
+	Oid			staging;
+} SavedState;
+
+static void
+save_state(WeirApply *apply, SavedState *saved)
+{
+	saved->nwork = apply->nwork;
+	saved->work = palloc(sizeof(WeirPartitionWork) * Max(apply->nwork, 1));
+	memcpy(saved->work, apply->work, sizeof(WeirPartitionWork) * apply->nwork);
+	saved->nletters = apply->letters.count;
+	saved->staging = weir_stage_current();
+}
+
+static void
+restore_state(WeirApply *apply, SavedState *saved)
+{
+	apply->nwork = saved->nwork;
+	memcpy(apply->work, saved->work, sizeof(WeirPartitionWork) * saved->nwork);
+	apply->letters.count = saved->nletters;
+	weir_stage_restore(saved->staging);
+}
+
+/* Tries a range in a subtransaction; returns NULL, or the error with everything put back. */
+static ErrorData *
+attempt(WeirApply *apply, int from, int to)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile error = NULL;
+	SavedState	saved;
+
+	save_state(apply, &saved);
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		weir_apply_range(apply, from, to);
+		ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(apply->context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		restore_state(apply, &saved);
+	}
+	PG_END_TRY();
+	pfree(saved.work);
+	return error;
+}
+
+/* Counts events refused alike; raises an error when that cannot be the events' fault. */
+static void
+count_alike(WeirRuntime *rt, const WeirFault *fault)
+{
+	const char *object = fault->object_name ? fault->object_name : "";
+
+	if (rt->alike_sqlstate != fault->sqlstate ||
+		strncmp(rt->alike_object, object, NAMEDATALEN - 1) != 0)
+		rt->alike_count = 0;
+	rt->alike_sqlstate = fault->sqlstate;
+	strlcpy(rt->alike_object, object, NAMEDATALEN);
+
+	if (++rt->alike_count < ALIKE_LIMIT)
+		return;
+	rt->alike_count = 0;
+	ereport(ERROR,
+			(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+			 fault->object_name ?
+			 errmsg("trigger function %s of stream \"%s\" refuses every event",
+					fault->object_name, rt->stream->name) :
+			 errmsg("triggers of stream \"%s\" refuse every event", rt->stream->name),
+			 errdetail("%d events in a row failed with: %s", ALIKE_LIMIT, fault->message),
+			 errhint("Correct the trigger, then start the stream again.")));
+}
+
+/* Makes a dead letter of a message that staging or a trigger has refused. */
+static void
+blame_alone(WeirApply *apply, int i, ErrorData *error)
+{
+	const WeirMessage *message = &apply->batch->messages[i];
+	WeirPartitionWork *work = work_of(apply, message->partition);
+	WeirFault	fault;
+
+	weir_deadletter_fault_of_error(&fault, apply->stage, error);
+	if (apply->stage == WEIR_STAGE_TRIGGER)
+		count_alike(apply->runtime, &fault);
+	if (!apply->replay)
+	{
+		work->progress.consumed++;
+		work->progress.applied_offset = message->offset + 1;
+	}
+	to_dead_letters(apply, work, message, &fault);
+	FreeErrorData(error);
+}
+
+/* Applies the messages [from, to), isolating those that staging or a trigger refuses. */
+void
+weir_apply_isolating(WeirApply *apply, int from, int to)
+{
+	ErrorData  *error;
+	int			middle = from + (to - from) / 2;
+
+	if (from >= to)
+		return;
+	error = attempt(apply, from, to);
+	if (error == NULL)
+		return;
+	if (weir_error_fate(error->sqlerrcode) != WEIR_FATE_DATA)
+		ReThrowError(error);
+	if (to - from == 1)
+	{
+		blame_alone(apply, from, error);
+		return;
+	}
+	FreeErrorData(error);
+	weir_apply_isolating(apply, from, middle);
+	weir_apply_isolating(apply, middle, to);
+}
+
+/* Moves partitions to positions beyond their last message. */
+void
+weir_apply_positions(WeirApply *apply)
+{
+	for (int i = 0; i < apply->batch->npositions; i++)
+	{
+		const WeirPosition *position = &apply->batch->positions[i];
+		WeirPartitionWork *work = work_of(apply, position->partition);
+
+		if (position->next_offset > work->progress.applied_offset)
+			work->progress.applied_offset = position->next_offset;
+		if (position->end_offset >= 0)
+			work->progress.end_offset = position->end_offset;
+	}
+}

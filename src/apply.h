@@ -1,0 +1,58 @@
+/*
+ * apply.h
+ *	  The steps of a batch, in order.
+ *
+ * Floor 3, below pipeline.c, which has the transaction.
+ */
+#ifndef WEIR_APPLY_H
+#define WEIR_APPLY_H
+
+#include "batch.h"
+#include "catalog.h"
+#include "deadletter.h"
+#include "runtime.h"
+
+/* What happens to a partition in this batch. */
+typedef struct WeirPartitionWork
+{
+	WeirProgress progress;		/* counters: increments of this batch */
+	int64		expected;		/* applied offset when the batch began */
+} WeirPartitionWork;
+
+typedef struct WeirApply
+{
+	WeirRuntime *runtime;
+	const WeirBatch *batch;
+	bool		replay;			/* offsets and watermarks stay where they are */
+	Relation	parent;
+	Relation	child;
+	TimestampTz now;
+	TimestampTz least_watermark;	/* no event gets less; DT_NOBEGIN: no such bound */
+	WeirPartitionWork *work;
+	int			nwork;
+	int			work_room;
+	int			last_work;		/* index of the partition last looked up */
+	WeirDeadLetters letters;
+	WeirStage	stage;			/* where an error that is thrown comes from */
+	MemoryContext context;		/* of the batch */
+} WeirApply;
+
+/* Opens the tables, checks the triggers.  The caller has entered the owner's rights. */
+extern void weir_apply_begin(WeirApply *apply, WeirRuntime *runtime, const WeirBatch *batch);
+
+/* Applies the messages [from, to) as one insert; errors of data are thrown. */
+extern void weir_apply_range(WeirApply *apply, int from, int to);
+
+/*
+ * The same, each message for itself where need be: what one message's fault
+ * is becomes its dead letter and the rest is applied.  Throws only what is
+ * not the fault of a message.
+ */
+extern void weir_apply_isolating(WeirApply *apply, int from, int to);
+
+/* Moves partitions to positions beyond their last message. */
+extern void weir_apply_positions(WeirApply *apply);
+
+extern void weir_apply_end(WeirApply *apply);
+
+#endif							/* WEIR_APPLY_H */

@@ -1,0 +1,62 @@
+/*
+ * arguments.c
+ *	  What the SQL functions ask of the stream they are given.
+ */
+#include "postgres.h"
+
+#include "arguments.h"
+#include "catalog/dependency.h"
+#include "compat.h"
+#include "miscadmin.h"
+
+/* Returns the stream that is argument 0. */
+WeirStream *
+weir_arg_stream(FunctionCallInfo fcinfo)
+{
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("parameter \"%s\" must not be NULL", "stream")));
+	return weir_catalog_load_stream(PG_GETARG_OID(0), false);
+}
+
+/* Returns the stream that is argument 0, which the caller must own. */
+WeirStream *
+weir_arg_own_stream(FunctionCallInfo fcinfo)
+{
+	WeirStream *stream = weir_arg_stream(fcinfo);
+
+	if (!weir_is_owner(stream->relid, GetUserId()))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of stream \"%s\"", stream->name)));
+	return stream;
+}
+
+/* Returns the stream that is argument 0, which the caller must own and which reads from Kafka. */
+WeirStream *
+weir_arg_own_kafka_stream(FunctionCallInfo fcinfo)
+{
+	WeirStream *stream = weir_arg_own_stream(fcinfo);
+
+	if (stream->topic == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("stream \"%s\" does not read from Kafka", stream->name),
+				 errhint("It was created without server and topic; use weir.ingest.")));
+	return stream;
+}
+
+/* Makes a stream depend on its server. */
+void
+weir_arg_depend_on_server(Oid relid, Oid serverid)
+{
+	ObjectAddress table;
+	ObjectAddress server;
+
+	(void) deleteDependencyRecordsForSpecific(RelationRelationId, relid, DEPENDENCY_NORMAL,
+											  ForeignServerRelationId, serverid);
+	ObjectAddressSet(table, RelationRelationId, relid);
+	ObjectAddressSet(server, ForeignServerRelationId, serverid);
+	recordDependencyOn(&table, &server, DEPENDENCY_NORMAL);
+}

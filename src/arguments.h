@@ -1,0 +1,25 @@
+/*
+ * arguments.h
+ *	  What the SQL functions ask of the stream they are given.
+ *
+ * Floor 2.
+ */
+#ifndef WEIR_ARGUMENTS_H
+#define WEIR_ARGUMENTS_H
+
+#include "catalog.h"
+#include "fmgr.h"
+
+/* The stream that is argument 0: 22004 if NULL, 42809 if it is no stream. */
+extern WeirStream *weir_arg_stream(FunctionCallInfo fcinfo);
+
+/* The same; 42501 unless the caller owns it. */
+extern WeirStream *weir_arg_own_stream(FunctionCallInfo fcinfo);
+
+/* The same; 55000 unless it reads from Kafka. */
+extern WeirStream *weir_arg_own_kafka_stream(FunctionCallInfo fcinfo);
+
+/* Makes a stream depend on its server, as a foreign table does, if it does not yet. */
+extern void weir_arg_depend_on_server(Oid relid, Oid serverid);
+
+#endif							/* WEIR_ARGUMENTS_H */

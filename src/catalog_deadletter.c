@@ -1,0 +1,227 @@
+/*
+ * catalog_deadletter.c
+ *	  weir_internal.dead_letter: writing, marking and purging.
+ */
+#include "postgres.h"
+
+#include "catalog.h"
+#include "catalog/pg_type.h"
+#include "catalog_deadletter.h"
+#include "executor/spi.h"
+#include "headers.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+enum
+{
+	L_PARTITION, L_OFFSET, L_TIMESTAMP, L_KEY, L_VALUE, L_HEADERS, L_STAGE, L_SQLSTATE,
+	L_MESSAGE, L_DETAIL, L_COLUMN, L_CONSTRAINT, L_OBJECT, L_COUNT
+};
+
+static const struct
+{
+	Oid			elemtype;
+	Oid			arraytype;
+	int16		typlen;
+	bool		typbyval;
+	char		typalign;
+}			letter_columns[L_COUNT] =
+{
+	[L_PARTITION] = {INT4OID, INT4ARRAYOID, 4, true, TYPALIGN_INT},
+	[L_OFFSET] = {INT8OID, INT8ARRAYOID, 8, true, TYPALIGN_DOUBLE},
+	[L_TIMESTAMP] = {TIMESTAMPTZOID, TIMESTAMPTZARRAYOID, 8, true, TYPALIGN_DOUBLE},
+	[L_KEY] = {BYTEAOID, BYTEAARRAYOID, -1, false, TYPALIGN_INT},
+	[L_VALUE] = {BYTEAOID, BYTEAARRAYOID, -1, false, TYPALIGN_INT},
+	[L_HEADERS] = {JSONBOID, JSONBARRAYOID, -1, false, TYPALIGN_INT},
+	[L_STAGE] = {TEXTOID, TEXTARRAYOID, -1, false, TYPALIGN_INT},
+	[L_SQLSTATE] = {TEXTOID, TEXTARRAYOID, -1, false, TYPALIGN_INT},
+	[L_MESSAGE] = {TEXTOID, TEXTARRAYOID, -1, false, TYPALIGN_INT},
+	[L_DETAIL] = {TEXTOID, TEXTARRAYOID, -1, false, TYPALIGN_INT},
+	[L_COLUMN] = {TEXTOID, TEXTARRAYOID, -1, false, TYPALIGN_INT},
+	[L_CONSTRAINT] = {TEXTOID, TEXTARRAYOID, -1, false, TYPALIGN_INT},
+	[L_OBJECT] = {TEXTOID, TEXTARRAYOID, -1, false, TYPALIGN_INT},
+};
+
+/* The letters of one INSERT: as many as fit well below the 1 GB of a Datum. */
+#define LETTERS_PER_INSERT 1000
+#define BYTES_PER_INSERT (64 * 1024 * 1024)
+
+typedef struct LetterArrays
+{
+	int			count;
+	Datum	   *values[L_COUNT];
+	bool	   *nulls[L_COUNT];
+} LetterArrays;
+
+static void
+put(LetterArrays *arrays, int column, Datum value)
+{
+	arrays->values[column][arrays->count] = value;
+	arrays->nulls[column][arrays->count] = false;
+}
+
+static void
+put_bytes(LetterArrays *arrays, int column, const char *bytes, Size len)
+{
+	if (bytes != NULL)
+		put(arrays, column, PointerGetDatum(cstring_to_text_with_len(bytes, (int) len)));
+}
+
+static void
+put_string(LetterArrays *arrays, int column, const char *string)
+{
+	if (string != NULL)
+		put(arrays, column, CStringGetTextDatum(string));
+}
+
+static void
+put_letter(LetterArrays *arrays, const WeirBatch *batch, const WeirDeadLetter *letter)
+{
+	const WeirMessage *message = letter->message;
+	const WeirFault *fault = &letter->fault;
+	int			nheaders = 0;
+
+	put(arrays, L_PARTITION, Int32GetDatum(message->partition));
+	put(arrays, L_OFFSET, Int64GetDatum(message->offset));
+	if (message->has_timestamp)
+		put(arrays, L_TIMESTAMP, TimestampTzGetDatum(message->timestamp));
+	put_bytes(arrays, L_KEY, message->key, message->key_len);
+	put_bytes(arrays, L_VALUE, message->value, message->value_len);
+	if (batch->headers_of != NULL)
+	{
+		WeirHeader *headers = batch->headers_of(message, &nheaders);
+
+		if (nheaders > 0)
+			put(arrays, L_HEADERS, JsonbPGetDatum(weir_headers_to_jsonb(headers, nheaders)));
+	}
+	put_string(arrays, L_STAGE, weir_stage_name(fault->stage));
+	put_string(arrays, L_SQLSTATE, unpack_sql_state(fault->sqlstate));
+	put_string(arrays, L_MESSAGE, fault->message);
+	put_string(arrays, L_DETAIL, fault->detail);
+	put_string(arrays, L_COLUMN, fault->column_name);
+	put_string(arrays, L_CONSTRAINT, fault->constraint_name);
+	put_string(arrays, L_OBJECT, fault->object_name);
+	arrays->count++;
+}
+
+static void
+insert_letters(Oid stream, LetterArrays *arrays)
+{
+	static SPIPlanPtr plan = NULL;
+	Datum		values[L_COUNT + 1];
+
+	if (plan == NULL)
+	{
+		Oid			argtypes[L_COUNT + 1];
+
+		for (int c = 0; c < L_COUNT; c++)
+			argtypes[c] = letter_columns[c].arraytype;
+		argtypes[L_COUNT] = REGCLASSOID;
+		plan = SPI_prepare("INSERT INTO weir_internal.dead_letter (stream, partition, kafka_offset,"
+						   " kafka_timestamp, key, value, headers, error_stage, sqlstate, message,"
+						   " detail, column_name, constraint_name, object_name)"
+						   " SELECT $14, u.* FROM ROWS FROM (unnest($1), unnest($2), unnest($3), unnest($4),"
+						   " unnest($5), unnest($6), unnest($7), unnest($8), unnest($9), unnest($10),"
+						   " unnest($11), unnest($12), unnest($13)) u",
+						   L_COUNT + 1, argtypes);
+		if (plan == NULL)
+			elog(ERROR, "could not prepare insert of dead letters: %s",
+				 SPI_result_code_string(SPI_result));
+		SPI_keepplan(plan);
+	}
+
+	for (int c = 0; c < L_COUNT; c++)
+	{
+		int			lower = 1;
+
+		values[c] = PointerGetDatum(construct_md_array(arrays->values[c], arrays->nulls[c],
+													   1, &arrays->count, &lower,
+													   letter_columns[c].elemtype,
+													   letter_columns[c].typlen,
+													   letter_columns[c].typbyval,
+													   letter_columns[c].typalign));
+	}
+	values[L_COUNT] = ObjectIdGetDatum(stream);
+	if (SPI_execute_plan(plan, values, NULL, false, 0) != SPI_OK_INSERT)
+		elog(ERROR, "could not insert dead letters");
+}
+
+static void
+clear_arrays(LetterArrays *arrays)
+{
+	arrays->count = 0;
+	for (int c = 0; c < L_COUNT; c++)
+	{
+		arrays->values[c] = palloc0(sizeof(Datum) * LETTERS_PER_INSERT);
+		arrays->nulls[c] = palloc(sizeof(bool) * LETTERS_PER_INSERT);
+		memset(arrays->nulls[c], true, LETTERS_PER_INSERT);
+	}
+}
+
+/* Writes the dead letters of a batch. */
+void
+weir_catalog_add_dead_letters(Oid stream, const WeirBatch *batch, const WeirDeadLetters *letters)
+{
+	WeirCatalogSession session;
+	LetterArrays arrays;
+	Size		bytes = 0;
+
+	if (letters->count == 0)
+		return;
+	weir_catalog_enter(&session);
+	clear_arrays(&arrays);
+	for (int i = 0; i < letters->count; i++)
+	{
+		put_letter(&arrays, batch, &letters->items[i]);
+		bytes += letters->items[i].message->value_len + letters->items[i].message->key_len;
+		if (arrays.count == LETTERS_PER_INSERT || bytes > BYTES_PER_INSERT ||
+			i == letters->count - 1)
+		{
+			insert_letters(stream, &arrays);
+			clear_arrays(&arrays);
+			bytes = 0;
+		}
+	}
+	weir_catalog_leave(&session);
+}
+
+/* Marks dead letters as replayed. */
+void
+weir_catalog_mark_replayed(int n, const int64 *ids, bytea **values)
+{
+	WeirCatalogSession session;
+
+	weir_catalog_enter(&session);
+	for (int i = 0; i < n; i++)
+	{
+		Oid			argtypes[2] = {INT8OID, BYTEAOID};
+		Datum		args[2] = {Int64GetDatum(ids[i]), PointerGetDatum(values[i])};
+
+		if (SPI_execute_with_args("UPDATE weir_internal.dead_letter SET replayed_at = clock_timestamp(),"
+								  " replayed_value = $2 WHERE id = $1",
+								  2, argtypes, args, values[i] == NULL ? " n" : "  ",
+								  false, 0) != SPI_OK_UPDATE)
+			elog(ERROR, "could not mark dead letter " INT64_FORMAT, ids[i]);
+	}
+	weir_catalog_leave(&session);
+}
+
+/* Deletes old dead letters of a stream. */
+int64
+weir_catalog_purge_dead_letters(Oid stream, int max_age)
+{
+	Oid			argtypes[2] = {REGCLASSOID, INT4OID};
+	Datum		args[2] = {ObjectIdGetDatum(stream), Int32GetDatum(max_age)};
+	WeirCatalogSession session;
+	int64		deleted;
+
+	weir_catalog_enter(&session);
+	if (SPI_execute_with_args("DELETE FROM weir_internal.dead_letter WHERE stream = $1"
+							  " AND failed_at < clock_timestamp() - $2 * interval '1 second'",
+							  2, argtypes, args, NULL, false, 0) != SPI_OK_DELETE)
+		elog(ERROR, "could not purge dead letters");
+	deleted = (int64) SPI_processed;
+	weir_catalog_leave(&session);
+	return deleted;
+}

@@ -1,0 +1,22 @@
+/*
+ * catalog_deadletter.h
+ *	  weir_internal.dead_letter: writing, marking and purging.
+ *
+ * Floor 2, beside catalog.c, which has the other tables.
+ */
+#ifndef WEIR_CATALOG_DEADLETTER_H
+#define WEIR_CATALOG_DEADLETTER_H
+
+#include "deadletter.h"
+
+/* Writes the dead letters of a batch. */
+extern void weir_catalog_add_dead_letters(Oid stream, const WeirBatch *batch,
+										  const WeirDeadLetters *letters);
+
+/* Marks dead letters as replayed; values are what was sent where a transform changed it, else NULL. */
+extern void weir_catalog_mark_replayed(int n, const int64 *ids, bytea **values);
+
+/* Deletes dead letters of a stream older than the given number of seconds; returns how many. */
+extern int64 weir_catalog_purge_dead_letters(Oid stream, int max_age);
+
+#endif							/* WEIR_CATALOG_DEADLETTER_H */

@@ -1,0 +1,96 @@
+/*
+ * compat.h
+ *	  What differs between PostgreSQL 15, 16, 17 and 18.  Only here.
+ *
+ * Floor 1.
+ */
+#ifndef WEIR_COMPAT_H
+#define WEIR_COMPAT_H
+
+#include "postgres.h"
+
+#if PG_VERSION_NUM < 150000 || PG_VERSION_NUM >= 190000
+#error "pg_weir needs PostgreSQL 15 to 18"
+#endif
+
+#include "catalog/pg_class.h"
+#include "catalog/pg_foreign_server.h"
+#include "commands/defrem.h"
+#include "executor/executor.h"
+#include "pgstat.h"
+#include "storage/latch.h"
+#if PG_VERSION_NUM >= 180000
+#include "storage/waiteventset.h"
+#endif
+#include "utils/acl.h"
+#include "utils/datetime.h"
+#include "utils/wait_event.h"
+
+/* Does this role own this relation? */
+#if PG_VERSION_NUM >= 160000
+#define weir_is_owner(relid, roleid) \
+	object_ownercheck(RelationRelationId, relid, roleid)
+#else
+#define weir_is_owner(relid, roleid) pg_class_ownercheck(relid, roleid)
+#endif
+
+/* Enters a row into its table's indexes. */
+static inline List *
+weir_insert_index_tuples(ResultRelInfo *info, TupleTableSlot *slot, EState *estate)
+{
+	return ExecInsertIndexTuples(info, slot, estate, false, false, NULL, NIL
+#if PG_VERSION_NUM >= 160000
+								 ,false
+#endif
+		);
+}
+
+/* Builds an index on a table as part of another command. */
+static inline ObjectAddress
+weir_define_index(Oid relid, IndexStmt *stmt)
+{
+	return DefineIndex(relid, stmt, InvalidOid, InvalidOid, InvalidOid,
+#if PG_VERSION_NUM >= 160000
+					   -1,
+#endif
+					   false, false, false, false, true);
+}
+
+/* Wait events of extensions have names of their own from 17 on. */
+#if PG_VERSION_NUM >= 170000
+#define weir_wait_event(name) WaitEventExtensionNew(name)
+#else
+#define weir_wait_event(name) PG_WAIT_EXTENSION
+#endif
+
+/* A wait event set that lives as long as its process. */
+#if PG_VERSION_NUM >= 170000
+#define weir_create_wait_event_set(n) CreateWaitEventSet(NULL, (n))
+#else
+#define weir_create_wait_event_set(n) CreateWaitEventSet(TopMemoryContext, (n))
+#endif
+
+/* May this role use this foreign server? */
+#if PG_VERSION_NUM >= 160000
+#define weir_may_use_server(serverid, roleid) \
+	(object_aclcheck(ForeignServerRelationId, (serverid), (roleid), ACL_USAGE) == ACLCHECK_OK)
+#else
+#define weir_may_use_server(serverid, roleid) \
+	(pg_foreign_server_aclcheck((serverid), (roleid), ACL_USAGE) == ACLCHECK_OK)
+#endif
+
+/* Since 16 the date parser takes one more argument, for details of an error. */
+static inline int
+weir_decode_datetime(char **field, int *type, int nfields, int *kind,
+					 struct pg_tm *tm, fsec_t *fsec, int *zone)
+{
+#if PG_VERSION_NUM >= 160000
+	DateTimeErrorExtra extra;
+
+	return DecodeDateTime(field, type, nfields, kind, tm, fsec, zone, &extra);
+#else
+	return DecodeDateTime(field, type, nfields, kind, tm, fsec, zone);
+#endif
+}
+
+#endif							/* WEIR_COMPAT_H */

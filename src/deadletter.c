@@ -1,0 +1,91 @@
+/*
+ * deadletter.c
+ *	  Messages that could not be applied, gathered over a batch.
+ */
+#include "postgres.h"
+
+#include "deadletter.h"
+#include "utils/memutils.h"
+
+/* Starts an empty list whose contents live in context. */
+void
+weir_deadletter_init(WeirDeadLetters *letters, MemoryContext context)
+{
+	memset(letters, 0, sizeof(*letters));
+	letters->context = context;
+}
+
+static const char *
+copy_string(MemoryContext context, const char *string)
+{
+	return string == NULL ? NULL : MemoryContextStrdup(context, string);
+}
+
+/* Adds a message with its fault. */
+void
+weir_deadletter_add(WeirDeadLetters *letters, const WeirMessage *message, const WeirFault *fault)
+{
+	MemoryContext context = letters->context;
+	WeirDeadLetter *letter;
+
+	if (letters->count == letters->room)
+	{
+		Size		room = letters->room == 0 ? 64 : (Size) letters->room * 2;
+
+		letters->items = letters->items == NULL ?
+			MemoryContextAllocHuge(context, room * sizeof(WeirDeadLetter)) :
+			repalloc_huge(letters->items, room * sizeof(WeirDeadLetter));
+		letters->room = (int) room;
+	}
+	letter = &letters->items[letters->count++];
+	letter->message = message;
+	letter->fault = *fault;
+	letter->fault.message = copy_string(context, fault->message);
+	letter->fault.detail = copy_string(context, fault->detail);
+	letter->fault.column_name = copy_string(context, fault->column_name);
+	letter->fault.constraint_name = copy_string(context, fault->constraint_name);
+	letter->fault.object_name = copy_string(context, fault->object_name);
+}
+
+/*
+ * Returns the function that an error came out of, read off its context: the
+ * last line is the outermost call, "PL/pgSQL function f() line 1 at RAISE".
+ * NULL if the context does not say.
+ */
+static const char *
+outermost_function(const char *context)
+{
+	static const char *const marks[] = {"PL/pgSQL function ", "SQL function ", "PL/Python function "};
+	const char *found = NULL;
+	const char *end;
+
+	if (context == NULL)
+		return NULL;
+	for (int i = 0; i < lengthof(marks); i++)
+	{
+		for (const char *p = strstr(context, marks[i]); p != NULL; p = strstr(p, marks[i]))
+		{
+			p += strlen(marks[i]);
+			found = found == NULL || p > found ? p : found;
+		}
+	}
+	if (found == NULL)
+		return NULL;
+	end = found + strcspn(found, " \n");
+	return pnstrdup(found, end - found);
+}
+
+/* Makes the fault of an error that was caught. */
+void
+weir_deadletter_fault_of_error(WeirFault *fault, WeirStage stage, const ErrorData *edata)
+{
+	memset(fault, 0, sizeof(*fault));
+	fault->stage = stage;
+	fault->sqlstate = edata->sqlerrcode;
+	fault->message = edata->message ? edata->message : "unknown error";
+	fault->detail = edata->detail;
+	fault->column_name = edata->column_name;
+	fault->constraint_name = edata->constraint_name;
+	if (stage == WEIR_STAGE_TRIGGER)
+		fault->object_name = outermost_function(edata->context);
+}

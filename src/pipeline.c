@@ -1,0 +1,299 @@
+/*
+ * pipeline.c
+ *	  One batch, one transaction: who it runs as, what is saved with it, and
+ *	  what becomes of its errors.
+ *
+ * The worker's way (weir_pipeline_apply) first tries the batch plainly, which
+ * costs no subtransaction; only when an error of data comes back is the batch
+ * tried again with isolation.  weir.ingest has a transaction that is not
+ * ours, and isolates at once.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "apply.h"
+#include "catalog_deadletter.h"
+#include "commands/trigger.h"
+#include "errors.h"
+#include "guc.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "pipeline.h"
+#include "stage.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+/* Whom to become again after a batch. */
+typedef struct OwnerSession
+{
+	Oid			userid;
+	int			sec_context;
+	int			guc_level;
+} OwnerSession;
+
+static void
+set_option(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
+/*
+ * Becomes the stream's owner for a batch, in a security-restricted operation,
+ * with the settings that results must not depend on.  Constraints and
+ * constraint triggers are made immediate: a deferred one would otherwise run
+ * at commit, as whoever is the user then.
+ */
+static void
+enter_owner(const WeirStream *stream, OwnerSession *session)
+{
+	ConstraintsSetStmt *immediate = makeNode(ConstraintsSetStmt);
+
+	AfterTriggerSetState(immediate);
+
+	GetUserIdAndSecContext(&session->userid, &session->sec_context);
+	session->guc_level = NewGUCNestLevel();
+	set_option("session_replication_role", "origin");
+	set_option("search_path", stream->search_path);
+	set_option("TimeZone", "UTC");
+	set_option("DateStyle", "ISO, MDY");
+	set_option("IntervalStyle", "postgres");
+	SetUserIdAndSecContext(stream->owner,
+						   session->sec_context | SECURITY_RESTRICTED_OPERATION);
+}
+
+static void
+leave_owner(OwnerSession *session)
+{
+	AtEOXact_GUC(false, session->guc_level);
+	SetUserIdAndSecContext(session->userid, session->sec_context);
+}
+
+/* Saves what the batch did besides its rows; false if a partition has moved meanwhile. */
+static bool
+save(WeirApply *apply, WeirCounts *counts)
+{
+	Oid			relid = apply->runtime->relid;
+
+	memset(counts, 0, sizeof(*counts));
+	for (int i = 0; i < apply->nwork; i++)
+	{
+		WeirPartitionWork *work = &apply->work[i];
+
+		if (!weir_catalog_save_progress(relid, &work->progress, work->expected))
+			return false;
+		counts->accepted += work->progress.staged;
+		counts->duplicate += work->progress.duplicate;
+		counts->dead_lettered += work->progress.dead_lettered;
+		counts->dropped += work->progress.dropped;
+		counts->skipped += work->progress.skipped;
+	}
+	weir_catalog_add_dead_letters(relid, apply->batch, &apply->letters);
+	return true;
+}
+
+/* Runs a batch within the current transaction; false if a partition has moved meanwhile. */
+static bool
+run(WeirRuntime *runtime, WeirBatch *batch, bool isolating, WeirCounts *counts)
+{
+	OwnerSession session;
+	WeirApply	apply;
+
+	weir_apply_begin(&apply, runtime, batch);
+	enter_owner(runtime->stream, &session);
+	if (isolating)
+		weir_apply_isolating(&apply, 0, batch->nmessages);
+	else
+		weir_apply_range(&apply, 0, batch->nmessages);
+	leave_owner(&session);
+	weir_apply_positions(&apply);
+	weir_apply_end(&apply);
+	return save(&apply, counts);
+}
+
+/* Tries a batch in a transaction of its own; errors are thrown. */
+static WeirOutcome
+try_batch(Oid stream, int64 version, WeirBatch *batch, bool isolating, WeirCounts *counts)
+{
+	WeirRuntime *runtime;
+	bool		unmoved;
+
+	StartTransactionCommand();
+	(void) set_config_option("synchronous_commit", weir_synchronous_commit ? "on" : "off",
+							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+	weir_fence_share(stream);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	runtime = weir_runtime_get(stream);
+	if (runtime == NULL || !runtime->stream->wanted || runtime->stream->version != version)
+	{
+		AbortCurrentTransaction();
+		return WEIR_CHANGED;
+	}
+	unmoved = run(runtime, batch, isolating, counts);
+	PopActiveSnapshot();
+	if (!unmoved)
+	{
+		AbortCurrentTransaction();
+		return WEIR_CHANGED;
+	}
+	CommitTransactionCommand();
+	return WEIR_APPLIED;
+}
+
+/* Tries a batch and catches its error, as a copy in context. */
+static WeirOutcome
+try_catching(Oid stream, int64 version, WeirBatch *batch, bool isolating,
+			 WeirCounts *counts, MemoryContext context, ErrorData **error)
+{
+	WeirOutcome outcome;
+
+	*error = NULL;
+	PG_TRY();
+	{
+		outcome = try_batch(stream, version, batch, isolating, counts);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		*error = CopyErrorData();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		weir_stage_restore(InvalidOid);
+		weir_runtime_release(stream);
+		outcome = weir_error_fate((*error)->sqlerrcode) == WEIR_FATE_ENVIRONMENT ?
+			WEIR_RETRY : WEIR_BROKEN;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	return outcome;
+}
+
+/* Applies a batch of Kafka messages in a transaction of its own. */
+WeirOutcome
+weir_pipeline_apply(Oid stream, int64 version, WeirBatch *batch,
+					WeirCounts *counts, ErrorData **error)
+{
+	MemoryContext context = CurrentMemoryContext;
+	WeirOutcome outcome;
+
+	outcome = try_catching(stream, version, batch, false, counts, context, error);
+	if (outcome == WEIR_BROKEN && weir_error_fate((*error)->sqlerrcode) == WEIR_FATE_DATA)
+	{
+		FreeErrorData(*error);
+		outcome = try_catching(stream, version, batch, true, counts, context, error);
+	}
+	return outcome;
+}
+
+/* The watermark of a stream: the least of its partitions', idle ones left out. */
+static TimestampTz
+stream_watermark(Oid stream)
+{
+	TimestampTz least = DT_NOEND;
+	ListCell   *lc;
+
+	foreach(lc, weir_catalog_load_partitions(stream))
+	{
+		WeirProgress *progress = lfirst(lc);
+
+		if (progress->partition >= 0 && !progress->idle)
+			least = Min(least, progress->watermark);
+	}
+	return least == DT_NOEND ? DT_NOBEGIN : least;
+}
+
+/* Gives ingested messages the next offsets of their partition, whose row stays locked. */
+static void
+assign_offsets(WeirRuntime *runtime, int32 partition, WeirBatch *batch)
+{
+	WeirProgress progress;
+
+	if (partition == WEIR_INGEST_PARTITION)
+		weir_catalog_add_partitions(runtime->relid, 1, &partition, &(int64) {0});
+	if (!weir_catalog_read_partition(runtime->relid, partition, true, &progress))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("stream \"%s\" has no partition %d", runtime->stream->name, partition),
+				 errhint("Its partitions are numbered from 0; their number was given to weir.create_stream.")));
+	for (int i = 0; i < batch->nmessages; i++)
+	{
+		batch->messages[i].partition = partition;
+		batch->messages[i].offset = progress.applied_offset + i;
+	}
+}
+
+/* Runs a batch in the caller's transaction with isolation, cleaning up after errors. */
+static void
+run_in_session(WeirRuntime *runtime, WeirApply *apply, WeirBatch *batch)
+{
+	OwnerSession session;
+	Oid			staging = weir_stage_current();
+
+	PG_TRY();
+	{
+		enter_owner(runtime->stream, &session);
+		weir_apply_isolating(apply, 0, batch->nmessages);
+		leave_owner(&session);
+	}
+	PG_CATCH();
+	{
+		weir_stage_restore(staging);
+		weir_runtime_release(runtime->relid);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	weir_apply_end(apply);
+}
+
+/* Returns the runtime of a stream that a session wants to send messages through. */
+static WeirRuntime *
+runtime_for_session(Oid stream)
+{
+	WeirRuntime *runtime;
+
+	weir_fence_share(stream);
+	runtime = weir_runtime_get(stream);
+	if (runtime == NULL)
+		(void) weir_catalog_load_stream(stream, false); /* raises the error */
+	return runtime;
+}
+
+/* Applies payloads in the caller's transaction. */
+void
+weir_pipeline_ingest(Oid stream, int32 partition, WeirBatch *batch, WeirCounts *counts)
+{
+	WeirRuntime *runtime = runtime_for_session(stream);
+	WeirApply	apply;
+
+	assign_offsets(runtime, partition, batch);
+	weir_apply_begin(&apply, runtime, batch);
+	if (partition == WEIR_INGEST_PARTITION)
+		apply.least_watermark = stream_watermark(stream);
+	run_in_session(runtime, &apply, batch);
+	if (!save(&apply, counts))
+		elog(ERROR, "partition %d of stream \"%s\" moved under its lock",
+			 partition, runtime->stream->name);
+}
+
+/* Sends dead letters through again in the caller's transaction. */
+void
+weir_pipeline_replay(Oid stream, WeirBatch *batch, bool *failed)
+{
+	WeirRuntime *runtime = runtime_for_session(stream);
+	WeirApply	apply;
+	WeirCounts	counts;
+
+	weir_apply_begin(&apply, runtime, batch);
+	apply.replay = true;
+	run_in_session(runtime, &apply, batch);
+
+	memset(failed, 0, sizeof(bool) * batch->nmessages);
+	for (int i = 0; i < apply.letters.count; i++)
+		failed[apply.letters.items[i].message - batch->messages] = true;
+	apply.letters.count = 0;	/* they are dead letters already */
+	if (!save(&apply, &counts))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("stream \"%s\" moved while dead letters were replayed", runtime->stream->name)));
+}

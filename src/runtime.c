@@ -1,0 +1,190 @@
+/*
+ * runtime.c
+ *	  A stream's definition compiled for running, kept from batch to batch.
+ *
+ * One entry per stream and session.  Whoever changes a definition invalidates
+ * the relcache entry of the staging table (catalog.c), as ALTER TABLE does by
+ * itself; that is what marks entries as stale here.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/tableam.h"
+#include "chunk.h"
+#include "executor/executor.h"
+#include "runtime.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+typedef struct RuntimeEntry
+{
+	Oid			relid;			/* hash key */
+	WeirRuntime *runtime;
+} RuntimeEntry;
+
+static HTAB *runtimes = NULL;
+
+/* Marks entries as stale.  Runs at any time: must not free what may be in use. */
+static void
+invalidate(Datum arg, Oid relid)
+{
+	HASH_SEQ_STATUS status;
+	RuntimeEntry *entry;
+
+	hash_seq_init(&status, runtimes);
+	while ((entry = hash_seq_search(&status)) != NULL)
+	{
+		WeirRuntime *runtime = entry->runtime;
+
+		if (runtime != NULL &&
+			(relid == InvalidOid || relid == runtime->relid || relid == runtime->chunk))
+			runtime->valid = false;
+	}
+}
+
+static RuntimeEntry *
+find_entry(Oid relid)
+{
+	bool		found;
+	RuntimeEntry *entry;
+
+	if (runtimes == NULL)
+	{
+		HASHCTL		ctl = {.keysize = sizeof(Oid),.entrysize = sizeof(RuntimeEntry),.hcxt = TopMemoryContext};
+
+		runtimes = hash_create("pg_weir streams", 16, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+		CacheRegisterRelcacheCallback(invalidate, (Datum) 0);
+	}
+	entry = hash_search(runtimes, &relid, HASH_ENTER, &found);
+	if (!found)
+		entry->runtime = NULL;
+	return entry;
+}
+
+static WeirTimeUnit
+parse_time_unit(const char *word)
+{
+	if (word == NULL)
+		return WEIR_TIME_NONE;
+	return strcmp(word, "s") == 0 ? WEIR_TIME_S : strcmp(word, "ms") == 0 ? WEIR_TIME_MS : WEIR_TIME_US;
+}
+
+/* Compiles the decoder and the constraints anew. */
+void
+weir_runtime_recompile(WeirRuntime *runtime, Relation child)
+{
+	WeirStream *stream = runtime->stream;
+	WeirDecodeSpec spec = {
+		.tupdesc = runtime->tupdesc,
+		.stream_name = stream->name,
+		.format = stream->format,
+		.key_format = stream->key_format,
+		.key_columns = stream->key_columns,
+		.paths = stream->paths,
+		.column_options = stream->column_options,
+		.time_unit = parse_time_unit(stream->time_unit)
+	};
+	MemoryContext old;
+
+	MemoryContextReset(runtime->compiled);
+	old = MemoryContextSwitchTo(runtime->compiled);
+	runtime->decoder = weir_decoder_create(&spec);
+	runtime->constrainer = weir_constrain_create(child);
+	MemoryContextSwitchTo(old);
+	runtime->may_throw = weir_decoder_may_throw(runtime->decoder) ||
+		weir_constrain_may_throw(runtime->constrainer);
+}
+
+/* Makes a runtime; NULL if relid is not a stream. */
+static WeirRuntime *
+build(Oid relid)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pg_weir stream",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	WeirRuntime *runtime = palloc0(sizeof(WeirRuntime));
+	Relation	child;
+
+	runtime->relid = relid;
+	runtime->context = context;
+	runtime->valid = true;
+	runtime->stream = weir_catalog_load_stream(relid, true);
+	if (runtime->stream == NULL)
+	{
+		MemoryContextSwitchTo(old);
+		MemoryContextDelete(context);
+		return NULL;
+	}
+	runtime->chunk = weir_chunk_current(relid);
+	child = table_open(runtime->chunk, AccessShareLock);
+	runtime->tupdesc = CreateTupleDescCopyConstr(RelationGetDescr(child));
+	runtime->slot_ops = table_slot_callbacks(child);
+	runtime->present = palloc0(sizeof(bool) * runtime->tupdesc->natts);
+	runtime->compiled = AllocSetContextCreate(context, "pg_weir compiled", ALLOCSET_DEFAULT_SIZES);
+	runtime->lot = AllocSetContextCreate(context, "pg_weir lot", 8 * 1024, 256 * 1024, 8 * 1024 * 1024);
+	weir_metadata_find(runtime->tupdesc, &runtime->metadata);
+	weir_eventtime_find(runtime->tupdesc, runtime->stream, &runtime->eventtime);
+	weir_runtime_recompile(runtime, child);
+	table_close(child, NoLock);
+	MemoryContextSwitchTo(old);
+	return runtime;
+}
+
+/* Returns the runtime of a stream, or NULL. */
+WeirRuntime *
+weir_runtime_get(Oid relid)
+{
+	RuntimeEntry *entry = find_entry(relid);
+	WeirRuntime *fresh;
+
+	/* invalidations that were sent while we waited for the fence */
+	AcceptInvalidationMessages();
+	if (entry->runtime != NULL && entry->runtime->valid)
+		return entry->runtime;
+
+	fresh = build(relid);
+	if (entry->runtime != NULL)
+	{
+		if (fresh != NULL)
+		{
+			fresh->alike_count = entry->runtime->alike_count;
+			fresh->alike_sqlstate = entry->runtime->alike_sqlstate;
+			strlcpy(fresh->alike_object, entry->runtime->alike_object, NAMEDATALEN);
+		}
+		MemoryContextDelete(entry->runtime->context);
+		entry->runtime = NULL;
+	}
+	if (fresh != NULL)
+	{
+		MemoryContextSetParent(fresh->context, CacheMemoryContext);
+		entry->runtime = fresh;
+	}
+	return fresh;
+}
+
+/* Forgets that a batch was being applied. */
+void
+weir_runtime_release(Oid relid)
+{
+	RuntimeEntry *entry = find_entry(relid);
+
+	if (entry->runtime != NULL)
+		entry->runtime->busy = false;
+}
+
+/* Returns the i-th slot of a lot, empty. */
+TupleTableSlot *
+weir_runtime_slot(WeirRuntime *runtime, int i)
+{
+	if (runtime->slots[i] == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(runtime->context);
+
+		runtime->slots[i] = MakeTupleTableSlot(runtime->tupdesc, runtime->slot_ops);
+		MemoryContextSwitchTo(old);
+	}
+	return ExecClearTuple(runtime->slots[i]);
+}

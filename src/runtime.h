@@ -1,0 +1,65 @@
+/*
+ * runtime.h
+ *	  A stream's definition compiled for running, kept from batch to batch.
+ *
+ * Floor 3.
+ */
+#ifndef WEIR_RUNTIME_H
+#define WEIR_RUNTIME_H
+
+#include "catalog.h"
+#include "constrain.h"
+#include "decode.h"
+#include "eventtime.h"
+#include "executor/tuptable.h"
+#include "metadata.h"
+#include "utils/relcache.h"
+
+/* Rows are decoded and written in lots of this many, so that they stay in the CPU's cache. */
+#define WEIR_LOT 1000
+
+typedef struct WeirRuntime
+{
+	Oid			relid;			/* hash key */
+	bool		valid;			/* cleared when the definition or a table changes */
+	bool		busy;			/* a batch is being applied with it */
+	MemoryContext context;		/* of all below */
+	WeirStream *stream;
+	Oid			chunk;			/* child that takes the rows */
+	TupleDesc	tupdesc;		/* of the child */
+	WeirMetadata metadata;
+	WeirEventTime eventtime;
+	WeirDecoder *decoder;
+	WeirConstrainer *constrainer;
+	bool		may_throw;		/* decoder or constrainer may ereport */
+	MemoryContext compiled;		/* of decoder and constrainer */
+	MemoryContext lot;			/* values of the current lot; reset by apply.c */
+	TupleTableSlot *slots[WEIR_LOT];	/* made when first needed */
+	bool	   *present;
+	const TupleTableSlotOps *slot_ops;
+
+	/* events that one trigger has refused in a row, all alike */
+	int			alike_count;
+	int			alike_sqlstate;
+	char		alike_object[NAMEDATALEN];
+} WeirRuntime;
+
+/*
+ * Returns the runtime of a stream, valid for this transaction, or NULL if it
+ * is not a stream (any more).  The caller holds the batch fence.
+ */
+extern WeirRuntime *weir_runtime_get(Oid relid);
+
+/*
+ * Compiles the decoder and the constraints anew: after an error that came out
+ * of them, their caches may be in any state.
+ */
+extern void weir_runtime_recompile(WeirRuntime *runtime, Relation child);
+
+/* Forgets that a batch was being applied, after an error. */
+extern void weir_runtime_release(Oid relid);
+
+/* Returns the i-th slot of a lot, empty. */
+extern TupleTableSlot *weir_runtime_slot(WeirRuntime *runtime, int i);
+
+#endif							/* WEIR_RUNTIME_H */

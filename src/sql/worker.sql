@@ -1,0 +1,13 @@
+-- The workers, as shared memory has them.  weir.status shows them to those who
+-- may see their streams.
+
+CREATE FUNCTION weir_internal.worker_slots(
+    OUT dboid oid, OUT stream oid, OUT worker int, OUT pid int, OUT state text, OUT since timestamptz,
+    OUT last_error text, OUT last_hint text, OUT next_try timestamptz)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL SAFE ROWS 10
+    AS 'MODULE_PATHNAME', 'weir_worker_slots';
+COMMENT ON FUNCTION weir_internal.worker_slots() IS
+    'the stream workers of all databases of this server; none where pg_weir is not in shared_preload_libraries';
+-- Errors may name what is in other people's streams.
+REVOKE ALL ON FUNCTION weir_internal.worker_slots() FROM PUBLIC;

@@ -1,0 +1,172 @@
+/*
+ * stage.c
+ *	  Writing rows into a child of the staging table and firing the staging
+ *	  table's statement triggers over them.
+ *
+ * This is what COPY does, less its parsing: whole pages at a time through
+ * table_multi_insert.  The rows go to the child, and the triggers that fire
+ * are the parent's, as they would on a partitioned table:
+ *
+ *		BEFORE STATEMENT of parent
+ *		  rows -> child, its indexes, parent's transition tables
+ *		AFTER STATEMENT of parent
+ *
+ * Constraints are constrain.c's business.  Row triggers are refused when
+ * somebody creates them (guard.c).
+ */
+#include "postgres.h"
+
+#include "access/heapam.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "commands/trigger.h"
+#include "compat.h"
+#include "executor/executor.h"
+#include "nodes/execnodes.h"
+#include "stage.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+struct WeirStager
+{
+	Relation	child;
+	EState	   *estate;
+	ResultRelInfo *parent_info;
+	ResultRelInfo *child_info;
+	TransitionCaptureState *capture;
+	BulkInsertState bulk;
+	CommandId	cid;
+	Oid			outer;			/* what was being written when this began */
+};
+
+/* The staging table being written, for the guard. */
+static Oid	staging = InvalidOid;
+
+/* Tells whether this session is writing into this staging table. */
+bool
+weir_stage_in_progress(Oid relid)
+{
+	return OidIsValid(relid) && relid == staging;
+}
+
+/* Returns what is being written now. */
+Oid
+weir_stage_current(void)
+{
+	return staging;
+}
+
+/* Puts back what was being written before an insert that an error has ended. */
+void
+weir_stage_restore(Oid relid)
+{
+	staging = relid;
+}
+
+/* Raises an error if a trigger of ours is disabled. */
+void
+weir_stage_check_triggers(Relation parent)
+{
+	TriggerDesc *desc = parent->trigdesc;
+	bool		guarded = false;
+
+	for (int i = 0; desc != NULL && i < desc->numtriggers; i++)
+	{
+		Trigger    *trigger = &desc->triggers[i];
+
+		if (strncmp(trigger->tgname, "weir_", 5) != 0)
+			continue;
+		guarded = guarded || strcmp(trigger->tgname, "weir_guard") == 0;
+		if (trigger->tgenabled == TRIGGER_DISABLED ||
+			trigger->tgenabled == TRIGGER_FIRES_ON_REPLICA)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("trigger \"%s\" of stream \"%s\" is disabled",
+							trigger->tgname, RelationGetRelationName(parent)),
+					 errhint("Use ALTER TABLE %s ENABLE ALWAYS TRIGGER %s.",
+							 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(parent)),
+														RelationGetRelationName(parent)),
+							 quote_identifier(trigger->tgname))));
+	}
+	if (!guarded)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("trigger \"weir_guard\" of stream \"%s\" does not exist",
+						RelationGetRelationName(parent))));
+}
+
+/* Begins an insert. */
+WeirStager *
+weir_stage_begin(Relation parent, Relation child)
+{
+	WeirStager *stager = palloc0(sizeof(WeirStager));
+	EState	   *estate = CreateExecutorState();
+
+	stager->child = child;
+	stager->estate = estate;
+	stager->outer = staging;
+	staging = RelationGetRelid(parent);
+
+	stager->parent_info = makeNode(ResultRelInfo);
+	InitResultRelInfo(stager->parent_info, parent, 0, NULL, 0);
+	stager->child_info = makeNode(ResultRelInfo);
+	/* the parent as root: triggers see the parent's columns, whatever the child's numbers */
+	InitResultRelInfo(stager->child_info, child, 0, stager->parent_info, 0);
+	ExecOpenIndices(stager->child_info, false);
+
+	stager->cid = GetCurrentCommandId(true);
+	estate->es_output_cid = stager->cid;
+	estate->es_snapshot = RegisterSnapshot(GetActiveSnapshot());
+
+	AfterTriggerBeginQuery();
+	stager->capture = MakeTransitionCaptureState(parent->trigdesc, RelationGetRelid(parent), CMD_INSERT);
+	ExecBSInsertTriggers(estate, stager->parent_info);
+	stager->bulk = GetBulkInsertState();
+	return stager;
+}
+
+/* Writes rows. */
+void
+weir_stage_rows(WeirStager *stager, TupleTableSlot **slots, int nslots)
+{
+	MemoryContext per_tuple = GetPerTupleMemoryContext(stager->estate);
+	MemoryContext old = MemoryContextSwitchTo(per_tuple);
+
+	table_multi_insert(stager->child, slots, nslots, stager->cid, 0, stager->bulk);
+
+	for (int i = 0; i < nslots; i++)
+	{
+		slots[i]->tts_tableOid = RelationGetRelid(stager->child);
+		if (stager->child_info->ri_NumIndices > 0)
+			list_free(weir_insert_index_tuples(stager->child_info, slots[i], stager->estate));
+		if (stager->capture != NULL)
+			ExecARInsertTriggers(stager->estate, stager->child_info, slots[i], NIL, stager->capture);
+	}
+	MemoryContextSwitchTo(old);
+	ResetPerTupleExprContext(stager->estate);
+}
+
+/* Fires the statement triggers and ends the insert. */
+void
+weir_stage_fire(WeirStager *stager)
+{
+	EState	   *estate = stager->estate;
+
+	FreeBulkInsertState(stager->bulk);
+	table_finish_bulk_insert(stager->child, 0);
+
+	/* the rows are in: what triggers do to this table is not ours */
+	staging = stager->outer;
+
+	ExecASInsertTriggers(estate, stager->parent_info, stager->capture);
+	AfterTriggerEndQuery(estate);
+
+	ExecCloseIndices(stager->child_info);
+	ExecResetTupleTable(estate->es_tupleTable, false);
+	ExecCloseResultRelations(estate);
+	UnregisterSnapshot(estate->es_snapshot);
+	FreeExecutorState(estate);
+}

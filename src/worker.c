@@ -1,0 +1,641 @@
+/*
+ * worker.c
+ *	  One process reads one stream, or one Nth of its partitions.
+ *
+ * The loop: take what librdkafka has fetched, cut a batch, have pipeline.c
+ * apply it, and sleep on latch and pipe when there is nothing.  Which
+ * partitions and from where is worker_source.c's, what the state is called
+ * and where it shows worker_state.c's.
+ *
+ * Faults have one way out: whatever throws, or comes back from the pipeline
+ * as an error, ends in take_failure(), which tries again from the applied
+ * offsets or stays failed, by the error's SQLSTATE.  When the definition
+ * changes the process leaves, and the launcher starts another.
+ *
+ *		     ┌───────────── woken, or another worker was faster ──────────┐
+ *		     ▼                                                            │
+ *		prepare() ──▶ consume(): fill ──▶ apply ──▶ sleep ──▶ fill … ─────┘
+ *		     ▲                     │ error
+ *		     └──── take_failure() ◀┘
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog.h"
+#include "common/pg_prng.h"
+#include "compat.h"
+#include "consumer.h"
+#include "errors.h"
+#include "guc.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "pipeline.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "shared.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "tcop/tcopprot.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "worker.h"
+#include "worker_source.h"
+#include "worker_state.h"
+
+#define RETRY_FIRST_MS 100
+#define RETRY_LAST_MS 30000
+/* Where only the broker is missed, waiting long would gain nothing. */
+#define RETRY_LAST_CONNECT_MS 5000
+
+#define FENCE_RETRY_MS 200
+#define REFRESH_MS 10000		/* looking for new partitions */
+#define REFRESH_SOON_MS 1000
+#define POSITION_MS 1000		/* commits that bring positions alone */
+#define IDLE_MS 2000			/* nothing for so long is idle */
+#define DOUBT_MS 1000			/* no broker for so long is worth a word */
+
+PGDLLEXPORT void weir_worker_main(Datum arg);
+
+typedef struct Worker
+{
+	WeirWorkerSlot slot;		/* who we are, as of attaching */
+	MemoryContext definition_context;	/* of stream */
+	MemoryContext batch_context;	/* reset after every batch and failure */
+	WeirStream *stream;			/* NULL: not loaded yet */
+	bool		fenced;
+	WeirSource	source;
+	WaitEventSet *waits;
+
+	WeirBatch	batch;			/* messages and positions are allocated once */
+	Size		batch_bytes;
+	int			max_messages;
+	Size		max_bytes;
+	int			positions_room;
+	bool		drained;		/* the last poll got less than it wanted */
+
+	int			retries;		/* failures in a row */
+	TimestampTz last_commit;
+	TimestampTz last_message;
+	TimestampTz next_refresh;
+	TimestampTz doubt_since;	/* no broker could be reached; 0: none of that */
+	WeirKafkaError doubt;
+} Worker;
+
+/* Wakes the workers of a stream, and the launcher. */
+void
+weir_worker_wake(Oid dboid, Oid stream)
+{
+	weir_shared_wake(dboid, stream);
+	weir_shared_ring(dboid);
+}
+
+/* ---- coming and going ---- */
+
+/* Ends the process; the slot says what is to follow. */
+static void pg_attribute_noreturn()
+leave(WeirLeave how)
+{
+	if (weir_worker_current() != WEIR_STOPPING)
+		weir_worker_enter(WEIR_STOPPING, NULL, NULL, 0);
+	weir_shared_set_leave(how);
+	proc_exit(0);
+}
+
+/* Was this worker woken?  Leaves if it is not wanted any more. */
+static bool
+was_woken(void)
+{
+	bool		wanted;
+	bool		woken = weir_shared_take_wake(&wanted);
+
+	if (!wanted)
+		leave(WEIR_LEAVE_STOP);
+	return woken;
+}
+
+/* Does what any wait and any loop must do; true if the worker was woken. */
+static bool
+pay_attention(void)
+{
+	CHECK_FOR_INTERRUPTS();
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+	}
+	return was_woken();
+}
+
+/* Sleeps for so long, unless woken; true if it was. */
+static bool
+pause_for(long ms)
+{
+	static uint32 wait_event = 0;
+	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms);
+
+	if (wait_event == 0)
+		wait_event = weir_wait_event("WeirWorkerRetry");
+	for (;;)
+	{
+		long		left;
+
+		if (pay_attention())
+			return true;
+		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
+		if (left <= 0)
+			return false;
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, left, wait_event);
+		ResetLatch(MyLatch);
+	}
+}
+
+/* How long to wait before the next attempt: exponential, with jitter. */
+static long
+backoff(Worker *worker, long longest)
+{
+	long		ms = RETRY_FIRST_MS << Min(worker->retries, 16);
+
+	worker->retries++;
+	ms = Min(ms, longest);
+	return ms / 2 + (long) (pg_prng_double(&pg_global_prng_state) * (ms / 2));
+}
+
+/* ---- the batch in hand ---- */
+
+/* Gives the messages in hand back. */
+static void
+release_batch(Worker *worker)
+{
+	weir_consumer_release(worker->batch.messages, worker->batch.nmessages);
+	worker->batch.nmessages = 0;
+	worker->batch.npositions = 0;
+	worker->batch_bytes = 0;
+	MemoryContextReset(worker->batch_context);
+}
+
+/* Makes room for batches as large as the stream's limits say. */
+static void
+allocate_batch(Worker *worker)
+{
+	WeirStream *stream = worker->stream;
+
+	worker->max_messages = stream->batch_rows;
+	worker->max_bytes = Min((Size) stream->batch_bytes, (Size) weir_worker_memory * 1024 * 1024 / 4);
+	worker->batch.messages = MemoryContextAllocHuge(TopMemoryContext,
+													sizeof(WeirMessage) * worker->max_messages);
+	worker->batch.headers_of = weir_consumer_headers;
+	worker->batch.topic = stream->topic;
+}
+
+/* Makes room for the positions of all partitions. */
+static void
+allocate_positions(Worker *worker)
+{
+	if (worker->source.npartitions <= worker->positions_room)
+		return;
+	if (worker->batch.positions)
+		pfree(worker->batch.positions);
+	worker->positions_room = worker->source.npartitions;
+	worker->batch.positions = MemoryContextAlloc(TopMemoryContext,
+												 sizeof(WeirPosition) * worker->positions_room);
+}
+
+/* Is the batch as large as it may be? */
+static bool
+batch_full(const Worker *worker)
+{
+	return worker->batch.nmessages >= worker->max_messages || worker->batch_bytes >= worker->max_bytes;
+}
+
+/* ---- the definition ---- */
+
+/* Loads the definition; leaves if there is nothing to do here any more, or not as before. */
+static void
+load_definition(Worker *worker)
+{
+	MemoryContext old = CurrentMemoryContext;
+	WeirStream *stream;
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	MemoryContextSwitchTo(worker->stream ? worker->batch_context : worker->definition_context);
+	stream = weir_catalog_load_stream(worker->slot.stream, true);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(old);
+
+	if (!stream || !stream->wanted || !stream->server || worker->slot.worker >= stream->parallelism)
+		leave(WEIR_LEAVE_STOP);
+	if (!worker->stream)
+	{
+		worker->stream = stream;
+		weir_worker_state_name(quote_qualified_identifier(stream->schema, stream->name));
+		pgstat_report_appname(quote_qualified_identifier(stream->schema, stream->name));
+		allocate_batch(worker);
+	}
+	else if (stream->version != worker->stream->version)
+		leave(WEIR_LEAVE_RESTART);
+	else
+		worker->stream->cluster_id = stream->cluster_id ?
+			MemoryContextStrdup(worker->definition_context, stream->cluster_id) : NULL;
+}
+
+/* Waits until no other process is this worker. */
+static void
+take_fence(Worker *worker)
+{
+	while (!worker->fenced)
+	{
+		StartTransactionCommand();
+		worker->fenced = weir_fence_worker(worker->slot.stream, worker->slot.worker);
+		CommitTransactionCommand();
+		if (!worker->fenced)
+			(void) pause_for(FENCE_RETRY_MS);
+	}
+}
+
+/* Sleeps on latch and pipe. */
+static void
+make_wait_set(Worker *worker)
+{
+	worker->waits = weir_create_wait_event_set(3);
+	AddWaitEventToSet(worker->waits, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+	AddWaitEventToSet(worker->waits, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+	AddWaitEventToSet(worker->waits, WL_SOCKET_READABLE, weir_consumer_fd(worker->source.consumer),
+					  NULL, NULL);
+}
+
+/* Gets ready to consume: definition, fence, consumer, partitions. */
+static void
+prepare(Worker *worker)
+{
+	TimestampTz now;
+
+	load_definition(worker);
+	take_fence(worker);
+	if (!worker->source.consumer)
+	{
+		weir_source_open(&worker->source, worker->stream, worker->slot.worker);
+		make_wait_set(worker);
+	}
+	weir_source_assign(&worker->source, worker->stream);
+	allocate_positions(worker);
+	MemoryContextReset(worker->batch_context);
+
+	now = GetCurrentTimestamp();
+	worker->last_message = now;
+	worker->doubt_since = 0;
+	worker->next_refresh = TimestampTzPlusMilliseconds(now, REFRESH_MS);
+	weir_worker_enter(WEIR_RUNNING, NULL, NULL, 0);
+}
+
+/* ---- consuming ---- */
+
+/* Something came from the broker: all is well. */
+static void
+see_life(Worker *worker)
+{
+	worker->doubt_since = 0;
+	if (weir_worker_current() != WEIR_RETRYING)
+		return;
+	weir_worker_enter(WEIR_RUNNING, NULL, NULL, 0);
+	/* Much may have changed while it was away. */
+	worker->next_refresh = GetCurrentTimestamp();
+}
+
+/* Ends the process for a client that is beyond help; the launcher starts another. */
+static void pg_attribute_noreturn()
+give_up_client(const WeirKafkaError *error)
+{
+	weir_worker_enter(WEIR_RETRYING, error->message, error->hint, 0);
+	weir_shared_set_leave(WEIR_LEAVE_LOST);
+	proc_exit(1);
+}
+
+/* Deals with one event; false if the partitions must be assigned anew. */
+static bool
+handle_event(Worker *worker, const WeirConsumerEvent *event)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	switch (event->kind)
+	{
+		case WEIR_EVENT_HEALTHY:
+			see_life(worker);
+			break;
+		case WEIR_EVENT_SILENT:
+			weir_worker_enter(WEIR_RETRYING, event->error.message, event->error.hint, 0);
+			break;
+		case WEIR_EVENT_UNREACHABLE:
+			if (worker->doubt_since == 0)
+				worker->doubt_since = now;
+			worker->doubt = event->error;
+			break;
+		case WEIR_EVENT_OUT_OF_RANGE:
+			weir_source_out_of_range(&worker->source, worker->stream, event->partition, event->offset);
+			return false;
+		case WEIR_EVENT_TOPIC:
+			worker->next_refresh = Min(worker->next_refresh,
+									   TimestampTzPlusMilliseconds(now, REFRESH_SOON_MS));
+			break;
+		case WEIR_EVENT_SPOILED:
+			weir_source_throw(&event->error);
+			break;
+		case WEIR_EVENT_FATAL:
+			give_up_client(&event->error);
+			break;
+	}
+	return true;
+}
+
+/* Deals with what happened beside messages; false if the partitions must be assigned anew. */
+static bool
+handle_events(Worker *worker)
+{
+	WeirConsumerEvent event;
+
+	while (weir_consumer_event(worker->source.consumer, &event))
+	{
+		if (!handle_event(worker, &event))
+			return false;
+	}
+	if (worker->doubt_since != 0 &&
+		TimestampDifferenceExceeds(worker->doubt_since, GetCurrentTimestamp(), DOUBT_MS))
+		weir_worker_enter(WEIR_RETRYING, worker->doubt.message, worker->doubt.hint, 0);
+	return true;
+}
+
+/* Takes what has been fetched. */
+static void
+fill_batch(Worker *worker)
+{
+	int			before = worker->batch.nmessages;
+	int			wanted = worker->max_messages - before;
+	int			got;
+
+	got = weir_consumer_poll(worker->source.consumer, worker->batch.messages + before,
+							 wanted, worker->max_bytes - worker->batch_bytes);
+	for (int i = before; i < before + got; i++)
+		worker->batch_bytes += worker->batch.messages[i].value_len + worker->batch.messages[i].key_len;
+	worker->batch.nmessages += got;
+	worker->drained = !batch_full(worker);
+	if (got == 0)
+		return;
+
+	worker->last_message = GetCurrentTimestamp();
+	see_life(worker);
+	if (weir_worker_current() == WEIR_IDLE)
+		weir_worker_enter(WEIR_RUNNING, NULL, NULL, 0);
+}
+
+/* When is the batch to be applied?  0: there is none. */
+static TimestampTz
+batch_due(const Worker *worker)
+{
+	if (worker->batch.nmessages > 0)
+		return worker->drained ?
+			TimestampTzPlusMilliseconds(worker->last_commit, worker->stream->batch_interval_ms) :
+			worker->last_commit;
+	if (weir_consumer_has_news(worker->source.consumer))
+		return TimestampTzPlusMilliseconds(worker->last_commit, POSITION_MS);
+	return 0;
+}
+
+/* Applies the batch in hand; false if the partitions must be assigned anew. */
+static bool
+apply_batch(Worker *worker)
+{
+	worker->batch.npositions = weir_consumer_positions(worker->source.consumer, worker->batch.positions);
+	for (;;)
+	{
+		WeirCounts	counts;
+		ErrorData  *error = NULL;
+		WeirOutcome outcome;
+		long		wait;
+
+		MemoryContextSwitchTo(worker->batch_context);
+		outcome = weir_pipeline_apply(worker->slot.stream, worker->stream->version,
+									  &worker->batch, &counts, &error);
+		MemoryContextSwitchTo(worker->batch_context);
+		switch (outcome)
+		{
+			case WEIR_APPLIED:
+				worker->last_commit = GetCurrentTimestamp();
+				worker->retries = 0;
+				release_batch(worker);
+				(void) pgstat_report_stat(false);
+				if (weir_worker_current() == WEIR_RETRYING)
+					weir_worker_enter(WEIR_RUNNING, NULL, NULL, 0);
+				return true;
+			case WEIR_CHANGED:
+				/* If it keeps happening, not as fast as we can. */
+				(void) pause_for(backoff(worker, RETRY_LAST_CONNECT_MS));
+				return false;
+			case WEIR_BROKEN:
+				ReThrowError(error);
+				break;
+			case WEIR_RETRY:
+				wait = backoff(worker, RETRY_LAST_MS);
+				weir_worker_enter(WEIR_RETRYING, error->message, error->hint,
+								  TimestampTzPlusMilliseconds(GetCurrentTimestamp(), wait));
+				FreeErrorData(error);
+				if (pause_for(wait))
+					return false;
+				break;
+		}
+	}
+}
+
+/* Shows a stream as idle that has been read to its end, and stayed there for a while. */
+static void
+notice_idleness(Worker *worker, TimestampTz now)
+{
+	if (weir_worker_current() == WEIR_RUNNING && worker->batch.nmessages == 0 &&
+		weir_consumer_at_end(worker->source.consumer) &&
+		now >= TimestampTzPlusMilliseconds(worker->last_message, IDLE_MS))
+	{
+		weir_worker_enter(WEIR_IDLE, NULL, NULL, 0);
+		(void) pgstat_report_stat(true);
+	}
+}
+
+/* Looks now and then whether the topic is as it was; false if not. */
+static bool
+refresh(Worker *worker, TimestampTz now)
+{
+	if (now < worker->next_refresh || weir_worker_current() == WEIR_RETRYING)
+		return true;
+	worker->next_refresh = TimestampTzPlusMilliseconds(now, REFRESH_MS);
+	return !weir_source_changed(&worker->source, worker->stream);
+}
+
+/* Makes *until the earlier of the two, where 0 is never. */
+static void
+sooner(TimestampTz *until, TimestampTz other)
+{
+	if (other != 0 && (*until == 0 || other < *until))
+		*until = other;
+}
+
+/* Sleeps until something comes or is due. */
+static void
+sleep_for_news(Worker *worker, TimestampTz due)
+{
+	static uint32 wait_event = 0;
+	TimestampTz until = worker->next_refresh;
+	WaitEvent	events[3];
+	int			n;
+	long		ms;
+
+	if (weir_worker_current() == WEIR_RETRYING)
+		until = 0;
+	sooner(&until, due);
+	if (weir_worker_current() == WEIR_RUNNING)
+		sooner(&until, TimestampTzPlusMilliseconds(worker->last_message, IDLE_MS));
+	if (worker->doubt_since != 0 && weir_worker_current() != WEIR_RETRYING)
+		sooner(&until, TimestampTzPlusMilliseconds(worker->doubt_since, DOUBT_MS + 1));
+
+	/* Past deadlines that nothing came of wait for a while, too, lest we spin. */
+	ms = until == 0 ? -1 : TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
+	if (ms == 0)
+		ms = due != 0 ? 1 : 100;
+	if (wait_event == 0)
+		wait_event = weir_wait_event("WeirWorkerMain");
+	n = WaitEventSetWait(worker->waits, ms, events, lengthof(events), wait_event);
+	for (int i = 0; i < n; i++)
+	{
+		if (events[i].events & WL_LATCH_SET)
+			ResetLatch(MyLatch);
+		if (events[i].events & WL_SOCKET_READABLE)
+			weir_consumer_drain(worker->source.consumer);
+	}
+}
+
+/* Consumes until something must be looked at anew. */
+static void
+consume(Worker *worker)
+{
+	for (;;)
+	{
+		TimestampTz now;
+		TimestampTz due;
+
+		MemoryContextSwitchTo(worker->batch_context);
+		if (pay_attention() || !handle_events(worker))
+			return;
+		fill_batch(worker);
+		if (!handle_events(worker))
+			return;
+		now = GetCurrentTimestamp();
+		due = batch_due(worker);
+		if (due != 0 && due <= now)
+		{
+			if (!apply_batch(worker))
+				return;
+			continue;
+		}
+		notice_idleness(worker, now);
+		if (!refresh(worker, now))
+			return;
+		sleep_for_news(worker, due);
+	}
+}
+
+/* ---- failing ---- */
+
+/* Stays failed until the user acts. */
+static void pg_attribute_noreturn()
+stay_failed(Worker *worker)
+{
+	WeirKafkaError error;
+	WeirConsumerEvent event;
+
+	if (worker->source.consumer)
+		(void) weir_consumer_assign(worker->source.consumer, 0, NULL, NULL, &error);
+	while (!pause_for(REFRESH_MS))
+	{
+		while (worker->source.consumer && weir_consumer_event(worker->source.consumer, &event))
+			;
+	}
+	leave(WEIR_LEAVE_RESTART);
+}
+
+/* Decides what becomes of an error. */
+static void
+take_failure(Worker *worker, const ErrorData *error)
+{
+	long		longest = RETRY_LAST_MS;
+	long		wait;
+
+	if (weir_error_fate(error->sqlerrcode) != WEIR_FATE_ENVIRONMENT)
+	{
+		weir_worker_enter(WEIR_FAILED, error->message, error->hint ? error->hint : error->detail, 0);
+		stay_failed(worker);
+	}
+	if (!worker->source.consumer ||
+		ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_CONNECTION_EXCEPTION ||
+		error->sqlerrcode == ERRCODE_UNDEFINED_FILE)
+		longest = RETRY_LAST_CONNECT_MS;
+	wait = backoff(worker, longest);
+	weir_worker_enter(WEIR_RETRYING, error->message, error->hint,
+					  TimestampTzPlusMilliseconds(GetCurrentTimestamp(), wait));
+	(void) pause_for(wait);
+}
+
+/* Prepares and consumes once; what was thrown is returned, in the batch's memory. */
+static ErrorData *
+run_guarded(Worker *worker)
+{
+	ErrorData  *volatile error = NULL;
+
+	PG_TRY();
+	{
+		MemoryContextSwitchTo(worker->batch_context);
+		prepare(worker);
+		consume(worker);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(TopMemoryContext);
+		error = CopyErrorData();
+		FlushErrorState();
+		AbortOutOfAnyTransaction();
+	}
+	PG_END_TRY();
+	return error;
+}
+
+/* Runs a worker in slot arg. */
+void
+weir_worker_main(Datum arg)
+{
+	Worker	   *worker;
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+
+	worker = MemoryContextAllocZero(TopMemoryContext, sizeof(Worker));
+	if (!weir_shared_attach(DatumGetInt32(arg), &worker->slot))
+		proc_exit(0);
+	BackgroundWorkerInitializeConnectionByOid(worker->slot.dboid, InvalidOid, 0);
+	worker->definition_context = AllocSetContextCreate(TopMemoryContext, "pg_weir definition",
+													   ALLOCSET_SMALL_SIZES);
+	worker->batch_context = AllocSetContextCreate(TopMemoryContext, "pg_weir batch",
+												  ALLOCSET_DEFAULT_SIZES);
+	for (;;)
+	{
+		ErrorData  *error = run_guarded(worker);
+
+		MemoryContextSwitchTo(TopMemoryContext);
+		release_batch(worker);
+		if (error)
+		{
+			take_failure(worker, error);
+			FreeErrorData(error);
+		}
+	}
+}

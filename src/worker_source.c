@@ -1,0 +1,353 @@
+/*
+ * worker_source.c
+ *	  Which partitions a worker reads, and from where.
+ *
+ * Brings together what the broker says of the topic and what the catalogue
+ * says of the stream.  Where the two contradict each other, messages are
+ * lost: the topic vanished, came back, or dropped what we had not read.  That
+ * is never passed over in silence: it stops the stream, or with on_data_loss
+ * = continue is logged.
+ *
+ * Calls to the broker are made outside transactions, which must not stay open
+ * for as long as a broker likes.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "compat.h"
+#include "foreign/foreign.h"
+#include "guc.h"
+#include "kafka_options.h"
+#include "startpoint.h"
+#include "utils/acl.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "worker_source.h"
+
+/* A topic that was there must be missed for this long before it counts as gone. */
+#define MISSING_MS 5000
+
+/* Opens a transaction in which results go to the caller's memory. */
+static void
+begin(void)
+{
+	MemoryContext caller = CurrentMemoryContext;
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	MemoryContextSwitchTo(caller);
+}
+
+/* Commits it. */
+static void
+commit(void)
+{
+	MemoryContext caller = CurrentMemoryContext;
+
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(caller);
+}
+
+/* Throws an error of Kafka. */
+void
+weir_source_throw(const WeirKafkaError *error)
+{
+	ereport(ERROR,
+			(errcode(error->sqlstate),
+			 errmsg("%s", error->message),
+			 error->hint[0] ? errhint("%s", error->hint) : 0));
+	pg_unreachable();
+}
+
+/*
+ * Says that messages are lost.  Returns only if the stream is to go on all
+ * the same.
+ */
+static void pg_attribute_printf(2, 3)
+data_loss(const WeirStream *stream, const char *format,...)
+{
+	char		what[WEIR_KAFKA_TEXT_LEN];
+	va_list		args;
+
+	va_start(args, format);
+	vsnprintf(what, sizeof(what), format, args);
+	va_end(args);
+
+	if (stream->stop_on_data_loss)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("%s", what),
+				 errhint("Say where to go on with weir.seek(), or alter the stream to on_data_loss => 'continue'.")));
+	ereport(WARNING,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("stream \"%s\" lost messages: %s", stream->name, what)));
+}
+
+/* Finds the server, and checks that the owner may use it. */
+static Oid
+server_of(const WeirStream *stream)
+{
+	ForeignServer *server = GetForeignServerByName(stream->server, false);
+
+	if (!weir_may_use_server(server->serverid, stream->owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("role \"%s\" may not use server \"%s\"",
+						GetUserNameFromId(stream->owner, false), stream->server),
+				 errhint("GRANT USAGE ON FOREIGN SERVER %s TO the owner of the stream.", stream->server)));
+	return server->serverid;
+}
+
+/* Opens the consumer. */
+void
+weir_source_open(WeirSource *source, const WeirStream *stream, int worker)
+{
+	WeirConsumerSpec spec;
+	char		group_id[128];
+
+	snprintf(group_id, sizeof(group_id), "pg_weir-%u-%u", MyDatabaseId, stream->relid);
+	memset(&spec, 0, sizeof(spec));
+	begin();
+	spec.options = weir_kafka_options_of(server_of(stream), stream->owner);
+	commit();
+	spec.topic = stream->topic;
+	spec.group_id = group_id;
+	spec.isolation_level = stream->isolation_level;
+	spec.memory_mb = weir_worker_memory;
+	source->worker = worker;
+	source->consumer = weir_consumer_open(&spec);
+}
+
+/* Reads the progress of Kafka's partitions; those of weir.ingest() are not Kafka's. */
+static List *
+load_progress(const WeirStream *stream)
+{
+	List	   *result = NIL;
+	List	   *all;
+	ListCell   *lc;
+
+	begin();
+	all = weir_catalog_load_partitions(stream->relid);
+	commit();
+	foreach(lc, all)
+	{
+		if (((WeirProgress *) lfirst(lc))->partition >= 0)
+			result = lappend(result, lfirst(lc));
+	}
+	return result;
+}
+
+/* Throws, for a topic that is not there: was it ever? */
+static void
+topic_missing(WeirSource *source, const WeirStream *stream, const WeirTopicInfo *info, bool known)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (source->missing_since == 0)
+		source->missing_since = now;
+	if (known && TimestampDifferenceExceeds(source->missing_since, now, MISSING_MS))
+		data_loss(stream, "topic \"%s\" is gone", stream->topic);
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_FILE),
+			 errmsg("topic \"%s\" does not exist", stream->topic),
+			 info->hint[0] ? errhint("%s", info->hint) : 0));
+}
+
+/* Asks for the topic; throws if it cannot be read. */
+static void
+look_up_topic(WeirSource *source, const WeirStream *stream, bool known, WeirTopicInfo *info)
+{
+	WeirKafkaError error;
+
+	if (!weir_consumer_topic(source->consumer, info, &error))
+		weir_source_throw(&error);
+	if (!info->exists)
+		topic_missing(source, stream, info, known);
+	source->missing_since = 0;
+}
+
+/* Finds the offsets at which partitions begin that we have not read before. */
+static void
+find_start(WeirSource *source, const WeirStream *stream, bool first,
+		   int n, const int32 *partitions, int64 *offsets)
+{
+	WeirStartPoint *start;
+	int64	   *times = palloc(sizeof(int64) * n);
+	WeirKafkaError error;
+
+	/* What comes to be later is read whole, wherever the stream began. */
+	start = weir_startpoint_parse(first ? stream->start_from : "earliest");
+	for (int i = 0; i < n; i++)
+		times[i] = weir_startpoint_time(start);
+	if (!weir_consumer_resolve(source->consumer, n, partitions, times, offsets, &error))
+		weir_source_throw(&error);
+	for (int i = 0; i < n; i++)
+		weir_startpoint_offset(start, partitions[i], &offsets[i]);
+}
+
+/* Registers the topic's partitions that the catalogue does not have, all in one transaction. */
+static void
+register_partitions(WeirSource *source, const WeirStream *stream, const WeirTopicInfo *info, List *progress)
+{
+	bool	   *there = palloc0(sizeof(bool) * info->npartitions);
+	int32	   *missing = palloc(sizeof(int32) * info->npartitions);
+	int64	   *offsets = palloc(sizeof(int64) * info->npartitions);
+	int			n = 0;
+	ListCell   *lc;
+
+	foreach(lc, progress)
+	{
+		WeirProgress *partition = lfirst(lc);
+
+		if (partition->partition < info->npartitions)
+			there[partition->partition] = true;
+	}
+	for (int i = 0; i < info->npartitions; i++)
+	{
+		if (!there[i])
+			missing[n++] = i;
+	}
+	if (n == 0)
+		return;
+	find_start(source, stream, progress == NIL, n, missing, offsets);
+	begin();
+	weir_catalog_add_partitions(stream->relid, n, missing, offsets);
+	commit();
+}
+
+/* Moves partitions to the first offset that the broker has. */
+static void
+move_to_beginning(WeirSource *source, const WeirStream *stream, int n, const int32 *partitions)
+{
+	int64	   *times = palloc(sizeof(int64) * n);
+	int64	   *offsets = palloc(sizeof(int64) * n);
+	WeirKafkaError error;
+
+	for (int i = 0; i < n; i++)
+		times[i] = WEIR_OFFSET_EARLIEST;
+	if (!weir_consumer_resolve(source->consumer, n, partitions, times, offsets, &error))
+		weir_source_throw(&error);
+	begin();
+	for (int i = 0; i < n; i++)
+		weir_catalog_move_partition(stream->relid, partitions[i], offsets[i]);
+	commit();
+}
+
+/* Checks that it is still the cluster whose offsets we have. */
+static void
+check_cluster(WeirSource *source, const WeirStream *stream, const WeirTopicInfo *info, List *progress)
+{
+	int32	   *partitions = palloc(sizeof(int32) * (info->npartitions + 1));
+	int			n = 0;
+	ListCell   *lc;
+
+	if (info->cluster_id[0] == '\0')
+		return;
+	if (stream->cluster_id && strcmp(stream->cluster_id, info->cluster_id) == 0)
+		return;
+	if (stream->cluster_id && progress != NIL)
+	{
+		data_loss(stream, "server \"%s\" now leads to another Kafka cluster (%s, was %s)",
+				  stream->server, info->cluster_id, stream->cluster_id);
+		foreach(lc, progress)
+		{
+			WeirProgress *partition = lfirst(lc);
+
+			if (partition->partition < info->npartitions)
+				partitions[n++] = partition->partition;
+		}
+		move_to_beginning(source, stream, n, partitions);
+	}
+	begin();
+	weir_catalog_set_cluster_id(stream->relid, info->cluster_id);
+	commit();
+}
+
+/* Checks that every partition we have read is still there. */
+static void
+check_partitions(const WeirStream *stream, const WeirTopicInfo *info, List *progress)
+{
+	WeirProgress *last = progress ? llast(progress) : NULL;
+
+	if (last && last->partition >= info->npartitions)
+		data_loss(stream, "topic \"%s\" has %d partitions, where it had %d",
+				  stream->topic, info->npartitions, last->partition + 1);
+}
+
+/* Reads our share of the partitions from their applied offsets. */
+static void
+assign_share(WeirSource *source, const WeirStream *stream, const WeirTopicInfo *info, List *progress)
+{
+	int32	   *partitions = palloc(sizeof(int32) * (list_length(progress) + 1));
+	int64	   *offsets = palloc(sizeof(int64) * (list_length(progress) + 1));
+	int			n = 0;
+	WeirKafkaError error;
+	ListCell   *lc;
+
+	foreach(lc, progress)
+	{
+		WeirProgress *partition = lfirst(lc);
+
+		if (partition->partition >= info->npartitions ||
+			partition->partition % stream->parallelism != source->worker)
+			continue;
+		partitions[n] = partition->partition;
+		offsets[n++] = partition->applied_offset;
+	}
+	if (!weir_consumer_assign(source->consumer, n, partitions, offsets, &error))
+		weir_source_throw(&error);
+	source->npartitions = info->npartitions;
+}
+
+/* Registers partitions that are new, and reads ours from their applied offsets. */
+void
+weir_source_assign(WeirSource *source, const WeirStream *stream)
+{
+	List	   *progress = load_progress(stream);
+	WeirTopicInfo info;
+
+	look_up_topic(source, stream, progress != NIL, &info);
+	check_cluster(source, stream, &info, progress);
+	check_partitions(stream, &info, progress);
+	register_partitions(source, stream, &info, progress);
+	assign_share(source, stream, &info, load_progress(stream));
+}
+
+/* Has the topic got other partitions, or gone, or moved since? */
+bool
+weir_source_changed(WeirSource *source, const WeirStream *stream)
+{
+	WeirTopicInfo info;
+	WeirKafkaError error;
+
+	/* A broker that does not answer now is for others to notice. */
+	if (!weir_consumer_topic(source->consumer, &info, &error))
+		return false;
+	if (!info.exists || info.npartitions != source->npartitions)
+		return true;
+	return stream->cluster_id && info.cluster_id[0] &&
+		strcmp(stream->cluster_id, info.cluster_id) != 0;
+}
+
+/* Deals with a partition whose applied offset is not there any more. */
+void
+weir_source_out_of_range(WeirSource *source, const WeirStream *stream, int32 partition, int64 offset)
+{
+	int64		earliest = WEIR_OFFSET_EARLIEST;
+	int64		first;
+	WeirKafkaError error;
+
+	if (!weir_consumer_resolve(source->consumer, 1, &partition, &earliest, &first, &error))
+		weir_source_throw(&error);
+	if (offset < first)
+		data_loss(stream, "partition %d of topic \"%s\" begins at offset " INT64_FORMAT
+				  ", and offset " INT64_FORMAT " had not been read: retention was faster",
+				  partition, stream->topic, first, offset);
+	else
+		data_loss(stream, "partition %d of topic \"%s\" ends before offset " INT64_FORMAT
+				  ", which was read: the topic was recreated or truncated",
+				  partition, stream->topic, offset);
+	move_to_beginning(source, stream, 1, &partition);
+}
