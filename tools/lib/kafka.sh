@@ -18,8 +18,8 @@ kafka_fetch()
 		[ ! -d "$KAFKA_JARS" ] || exit 0
 		rm -rf "$KAFKA_JARS.part"
 		mvn -q -B -f "$TOOLS/kafka/pom.xml" dependency:copy-dependencies \
-			-DincludeScope=runtime -DoutputDirectory="$KAFKA_JARS.part" >&2
-		mv "$KAFKA_JARS.part" "$KAFKA_JARS"
+			-DincludeScope=runtime -DoutputDirectory="$KAFKA_JARS.part" >&2 &&
+			mv "$KAFKA_JARS.part" "$KAFKA_JARS"
 	) 8>"$CACHE/lock" || die "could not fetch Apache Kafka with Maven"
 }
 
