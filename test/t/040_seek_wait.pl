@@ -94,7 +94,7 @@ sub numbers
 
 # ---------- waiting ----------
 
-make_stream('readings', 2);
+make_stream('readings', 2, ', parallelism => 2');
 produce('readings', 0, 1, 2);
 produce('readings', 1, 3);
 like(sql("SELECT weir.wait('readings')"),
@@ -186,6 +186,22 @@ like(sql("SELECT weir.wait('timed', '60 s')"),
 is(sql(q{SELECT weir.seek('timed', '{"0": 5}')}, "SELECT weir.wait('timed', '60 s')"), "\n", 'seek helps');
 is(numbers('timed'), '0 3 4 7', 'it went on with what is there');
 
+# So does an alteration that tells it to go on.
+is(sql("SELECT weir.stop('timed')"), '', 'stopped');
+produce('timed', 1, 10, 11, 12);
+sandbox('', 'topic', 'timed', '--delete-records', '1:4');
+is(sql("SELECT weir.start('timed')"), '', 'started where messages are gone');
+like(sql("SELECT weir.wait('timed', '60 s')"), qr/^ERROR:  55000: .*\nDETAIL:  .*retention was faster/, 'a failed stream');
+is(sql("SELECT weir.alter_stream('timed', on_data_loss => 'continue')", "SELECT weir.wait('timed', '60 s')"), "\n",
+	'alter_stream wakes a failed stream');
+is(numbers('timed'), '0 3 4 7 12', 'it went on with what is there');
+sql("SELECT weir.alter_stream('timed', on_data_loss => 'stop')");
+
+# Too far: then it may go back to where the partition ends, but no further than it was.
+is(sql(q{SELECT weir.seek('timed', '{"1": 1000}')}), '', 'beyond the end');
+ok(poll("SELECT state, last_error ~ 'ends before offset 1000' FROM weir.status WHERE stream = 'timed'", 'failed|t'), 'a failed stream');
+is(sql("SELECT weir.seek('timed', 'latest')", "SELECT weir.wait('timed', '60 s')"), "\n", 'back to the end');
+
 # The topic is another one: nothing in it can be counted twice.
 is(sql("SELECT weir.stop('timed')"), '', 'stopped');
 sandbox('', 'topic', 'timed', '--delete');
@@ -194,13 +210,13 @@ produce('timed', 0, 8);
 is(sql("SELECT weir.start('timed')"), '', 'started on a topic made anew');
 like(sql("SELECT weir.wait('timed', '60 s')"), qr/^ERROR:  55000: .*\nDETAIL:  .*recreated/, 'a failed stream');
 is(sql("SELECT weir.seek('timed', 'earliest')", "SELECT weir.wait('timed', '60 s')"), "\n", 'back to its beginning');
-is(numbers('timed'), '0 3 4 7 8', 'it is read');
+is(numbers('timed'), '0 3 4 7 8 12', 'it is read');
 
 # ---------- what is not there ----------
 
 is(sql("SELECT weir.create_stream('typo', columns => 'n int', server => 'kafka', topic => 'reedings')"), 'typo', 'a wrong name');
 like(sql("SELECT weir.start('typo')"),
-	qr/^WARNING:  08006: stream "typo" cannot read yet: topic "reedings" does not exist.*\nHINT:  Perhaps you meant "readings"\.\n?$/m,
+	qr/^WARNING:  58P01: stream "typo" cannot read yet: topic "reedings" does not exist.*\nHINT:  Perhaps you meant "readings"\.\n?$/m,
 	'start warns of an unknown topic, and names one like it');
 like(sql("SELECT weir.wait('typo', '1.5 s')"),
 	qr/^ERROR:  57014: stream "typo" has not caught up within 00:00:01\.5\nDETAIL:  .*topic "reedings" does not exist/,
