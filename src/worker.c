@@ -642,6 +642,8 @@ weir_worker_main(Datum arg)
 		proc_exit(0);
 	BackgroundWorkerInitializeConnectionByOid(worker->slot.dboid, InvalidOid, 0);
 	before_shmem_exit(drop_fence, (Datum) 0);
+	/* As if something had been: 0 would stand for "never" in batch_due(). */
+	worker->last_commit = GetCurrentTimestamp();
 	worker->definition_context = AllocSetContextCreate(TopMemoryContext, "pg_weir definition",
 													   ALLOCSET_SMALL_SIZES);
 	worker->batch_context = AllocSetContextCreate(TopMemoryContext, "pg_weir batch",
