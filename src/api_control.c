@@ -2,62 +2,25 @@
  * api_control.c
  *	  weir.start, weir.stop.
  *
- * Both take effect when the transaction commits: only then are workers woken.
+ * Both take effect when the transaction commits: only then are workers woken
+ * (wake.c).
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "arguments.h"
 #include "catalog.h"
 #include "fmgr.h"
 #include "guc.h"
 #include "kafka_options.h"
-#include "miscadmin.h"
 #include "probe.h"
 #include "shared.h"
 #include "utils/builtins.h"
-#include "utils/memutils.h"
-#include "worker.h"
+#include "wake.h"
 
 PG_FUNCTION_INFO_V1(weir_start);
 PG_FUNCTION_INFO_V1(weir_stop);
 PG_FUNCTION_INFO_V1(weir_ring);
 PG_FUNCTION_INFO_V1(weir_runs_here);
-
-/* Streams whose workers are to be woken at commit. */
-static List *to_wake = NIL;
-
-/* Wakes workers once the transaction that touched their streams has committed. */
-static void
-wake_at_commit(XactEvent event, void *arg)
-{
-	ListCell   *lc;
-
-	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT)
-		return;
-	if (event == XACT_EVENT_COMMIT)
-	{
-		foreach(lc, to_wake)
-			weir_worker_wake(MyDatabaseId, lfirst_oid(lc));
-	}
-	to_wake = NIL;				/* its memory goes with the transaction */
-}
-
-static void
-wake_later(Oid stream)
-{
-	static bool registered = false;
-	MemoryContext old;
-
-	if (!registered)
-	{
-		RegisterXactCallback(wake_at_commit, NULL);
-		registered = true;
-	}
-	old = MemoryContextSwitchTo(TopTransactionContext);
-	to_wake = list_append_unique_oid(to_wake, stream);
-	MemoryContextSwitchTo(old);
-}
 
 /* Raises 55000 where no worker can run. */
 static void
@@ -101,7 +64,7 @@ weir_start(PG_FUNCTION_ARGS)
 	serverid = weir_kafka_server_for(stream->server, stream->owner);
 	weir_arg_depend_on_server(stream->relid, serverid);
 	weir_catalog_set_wanted(stream->relid, true);
-	wake_later(stream->relid);
+	weir_wake_at_commit(stream->relid);
 	probe(stream, serverid);
 	PG_RETURN_VOID();
 }
@@ -114,7 +77,7 @@ weir_stop(PG_FUNCTION_ARGS)
 
 	weir_fence_exclusive(stream->relid);
 	weir_catalog_set_wanted(stream->relid, false);
-	wake_later(stream->relid);
+	weir_wake_at_commit(stream->relid);
 	PG_RETURN_VOID();
 }
 
@@ -122,7 +85,7 @@ weir_stop(PG_FUNCTION_ARGS)
 Datum
 weir_ring(PG_FUNCTION_ARGS)
 {
-	wake_later(PG_NARGS() > 0 ? PG_GETARG_OID(0) : InvalidOid);
+	weir_wake_at_commit(PG_NARGS() > 0 ? PG_GETARG_OID(0) : InvalidOid);
 	PG_RETURN_VOID();
 }
 

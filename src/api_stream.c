@@ -36,6 +36,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/varlena.h"
+#include "wake.h"
 
 PG_FUNCTION_INFO_V1(weir_create_stream);
 PG_FUNCTION_INFO_V1(weir_alter_stream);
@@ -493,6 +494,7 @@ weir_alter_stream(PG_FUNCTION_ARGS)
 	weir_fence_exclusive(relid);
 	weir_catalog_update_stream(relid, n, fields);
 	weir_catalog_touch(relid);
+	weir_wake_at_commit(relid);
 	CommandCounterIncrement();
 	(void) weir_runtime_get(relid);
 	PG_RETURN_VOID();

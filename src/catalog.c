@@ -1,16 +1,18 @@
 /*
  * catalog.c
- *	  The definitions and the progress of streams, as tables in
- *	  weir_internal.
+ *	  The definitions of streams, as tables in weir_internal.
  *
  * Everything here runs with the superuser's rights and a search_path that no
  * user can influence; whether the user may do what he asks is checked by the
- * doors (api_*.c).  Fences, which are locks and not rows, are in fence.c.
+ * doors (api_*.c).  Progress is in catalog_partition.c; fences, which are locks
+ * and not rows, are in fence.c.
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog.h"
+#include "catalog_query.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
@@ -29,15 +31,6 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
-/* A statement that is planned once per session. */
-typedef struct CatalogStatement
-{
-	const char *sql;
-	int			nargs;
-	Oid			argtypes[20];
-	SPIPlanPtr	plan;
-} CatalogStatement;
-
 #define STREAM_COLUMNS \
 	"s.stream, s.server, s.topic, s.format, s.key_format, s.key_columns, s.event_time, " \
 	"s.max_out_of_orderness, s.max_future, s.idle_timeout, s.start_from, s.paths, " \
@@ -54,31 +47,6 @@ enum
 	S_DATA_LOSS, S_PARALLELISM, S_BATCH_ROWS, S_BATCH_BYTES, S_BATCH_INTERVAL,
 	S_SEARCH_PATH, S_RUNS_ON, S_CLUSTER_ID, S_VERSION
 };
-
-#define PROGRESS_COLUMNS \
-	"partition, applied_offset, watermark, floor, idle_since IS NOT NULL, end_offset, last_timestamp"
-
-static bool
-execute(CatalogStatement *statement, Datum *values, const char *nulls, int expected)
-{
-	int			rc;
-
-	if (statement->plan == NULL)
-	{
-		SPIPlanPtr	plan = SPI_prepare(statement->sql, statement->nargs, statement->argtypes);
-
-		if (plan == NULL)
-			elog(ERROR, "could not prepare \"%s\": %s",
-				 statement->sql, SPI_result_code_string(SPI_result));
-		SPI_keepplan(plan);
-		statement->plan = plan;
-	}
-	rc = SPI_execute_plan(statement->plan, values, nulls, false, 0);
-	if (rc != expected)
-		elog(ERROR, "unexpected result of \"%s\": %s",
-			 statement->sql, SPI_result_code_string(rc));
-	return SPI_processed > 0;
-}
 
 /* Becomes the superuser with a search_path of its own, and connects to SPI. */
 void
@@ -103,45 +71,12 @@ weir_catalog_leave(WeirCatalogSession *session)
 	SetUserIdAndSecContext(session->userid, session->sec_context);
 }
 
-static Datum
-column(HeapTuple tuple, int position, bool *isnull)
-{
-	return SPI_getbinval(tuple, SPI_tuptable->tupdesc, position, isnull);
-}
-
-/* Returns a text, name or other value as a string in context, or NULL. */
-static char *
-column_string(HeapTuple tuple, int position, MemoryContext context)
-{
-	char	   *value = SPI_getvalue(tuple, SPI_tuptable->tupdesc, position);
-
-	return value == NULL ? NULL : MemoryContextStrdup(context, value);
-}
-
-static int64
-column_int64(HeapTuple tuple, int position, int64 if_null)
-{
-	bool		isnull;
-	Datum		value = column(tuple, position, &isnull);
-
-	return isnull ? if_null : DatumGetInt64(value);
-}
-
-static int32
-column_int32(HeapTuple tuple, int position, int32 if_null)
-{
-	bool		isnull;
-	Datum		value = column(tuple, position, &isnull);
-
-	return isnull ? if_null : DatumGetInt32(value);
-}
-
 /* Returns an interval in microseconds, a day being 24 hours; definitions have no months. */
 static int64
 column_interval(HeapTuple tuple, int position, int64 if_null)
 {
 	bool		isnull;
-	Datum		value = column(tuple, position, &isnull);
+	Datum		value = weir_catalog_column(tuple, position, &isnull);
 	Interval   *interval;
 
 	if (isnull)
@@ -154,7 +89,7 @@ static Jsonb *
 column_jsonb(HeapTuple tuple, int position, MemoryContext context)
 {
 	bool		isnull;
-	Datum		value = column(tuple, position, &isnull);
+	Datum		value = weir_catalog_column(tuple, position, &isnull);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	Jsonb	   *copy = isnull ? NULL : DatumGetJsonbPCopy(value);
 
@@ -167,7 +102,7 @@ static List *
 column_strings(HeapTuple tuple, int position, MemoryContext context)
 {
 	bool		isnull;
-	Datum		value = column(tuple, position, &isnull);
+	Datum		value = weir_catalog_column(tuple, position, &isnull);
 	Datum	   *elems;
 	int			nelems;
 	List	   *result = NIL;
@@ -219,7 +154,7 @@ read_stream(HeapTuple tuple, MemoryContext context)
 	WeirStream *stream = palloc0(sizeof(WeirStream));
 	char	   *runs_on;
 
-	stream->relid = (Oid) column_int32(tuple, S_STREAM, 0);
+	stream->relid = (Oid) weir_catalog_int32(tuple, S_STREAM, 0);
 	if (!read_relation(stream))
 	{
 		MemoryContextSwitchTo(old);
@@ -227,33 +162,33 @@ read_stream(HeapTuple tuple, MemoryContext context)
 	}
 	MemoryContextSwitchTo(old);
 
-	stream->server = column_string(tuple, S_SERVER, context);
-	stream->topic = column_string(tuple, S_TOPIC, context);
-	stream->format = column_string(tuple, S_FORMAT, context);
-	stream->key_format = column_string(tuple, S_KEY_FORMAT, context);
+	stream->server = weir_catalog_string(tuple, S_SERVER, context);
+	stream->topic = weir_catalog_string(tuple, S_TOPIC, context);
+	stream->format = weir_catalog_string(tuple, S_FORMAT, context);
+	stream->key_format = weir_catalog_string(tuple, S_KEY_FORMAT, context);
 	stream->key_columns = column_strings(tuple, S_KEY_COLUMNS, context);
-	stream->event_time = column_string(tuple, S_EVENT_TIME, context);
+	stream->event_time = weir_catalog_string(tuple, S_EVENT_TIME, context);
 	stream->max_out_of_orderness = column_interval(tuple, S_DISORDER, 0);
 	stream->max_future = column_interval(tuple, S_MAX_FUTURE, 0);
 	stream->idle_timeout = column_interval(tuple, S_IDLE_TIMEOUT, 0);
-	stream->start_from = column_string(tuple, S_START_FROM, context);
+	stream->start_from = weir_catalog_string(tuple, S_START_FROM, context);
 	stream->paths = column_jsonb(tuple, S_PATHS, context);
 	stream->column_options = column_jsonb(tuple, S_COLUMN_OPTIONS, context);
-	stream->time_unit = column_string(tuple, S_TIME_UNIT, context);
+	stream->time_unit = weir_catalog_string(tuple, S_TIME_UNIT, context);
 	stream->metadata = column_strings(tuple, S_METADATA, context);
-	stream->tombstones = parse_tombstones(column_string(tuple, S_TOMBSTONES, context));
-	stream->isolation_level = column_string(tuple, S_ISOLATION, context);
-	stream->stop_on_data_loss = strcmp(column_string(tuple, S_DATA_LOSS, context), "stop") == 0;
-	stream->parallelism = column_int32(tuple, S_PARALLELISM, 1);
-	stream->batch_rows = column_int32(tuple, S_BATCH_ROWS, weir_batch_rows);
-	stream->batch_bytes = column_int32(tuple, S_BATCH_BYTES, weir_batch_bytes);
+	stream->tombstones = parse_tombstones(weir_catalog_string(tuple, S_TOMBSTONES, context));
+	stream->isolation_level = weir_catalog_string(tuple, S_ISOLATION, context);
+	stream->stop_on_data_loss = strcmp(weir_catalog_string(tuple, S_DATA_LOSS, context), "stop") == 0;
+	stream->parallelism = weir_catalog_int32(tuple, S_PARALLELISM, 1);
+	stream->batch_rows = weir_catalog_int32(tuple, S_BATCH_ROWS, weir_batch_rows);
+	stream->batch_bytes = weir_catalog_int32(tuple, S_BATCH_BYTES, weir_batch_bytes);
 	stream->batch_interval_ms =
 		(int) (column_interval(tuple, S_BATCH_INTERVAL, weir_batch_interval * INT64CONST(1000)) / 1000);
-	stream->search_path = column_string(tuple, S_SEARCH_PATH, context);
-	stream->cluster_id = column_string(tuple, S_CLUSTER_ID, context);
-	stream->version = column_int64(tuple, S_VERSION, 0);
+	stream->search_path = weir_catalog_string(tuple, S_SEARCH_PATH, context);
+	stream->cluster_id = weir_catalog_string(tuple, S_CLUSTER_ID, context);
+	stream->version = weir_catalog_int64(tuple, S_VERSION, 0);
 
-	runs_on = column_string(tuple, S_RUNS_ON, context);
+	runs_on = weir_catalog_string(tuple, S_RUNS_ON, context);
 	stream->wanted = runs_on != NULL && strcmp(runs_on, weir_catalog_database_identity()) == 0;
 	return stream;
 }
@@ -293,7 +228,7 @@ weir_catalog_installed(void)
 WeirStream *
 weir_catalog_load_stream(Oid relid, bool missing_ok)
 {
-	static CatalogStatement statement = {
+	static WeirCatalogStatement statement = {
 		"SELECT " STREAM_COLUMNS " FROM weir_internal.stream s WHERE s.stream = $1",
 		1, {REGCLASSOID}
 	};
@@ -302,7 +237,7 @@ weir_catalog_load_stream(Oid relid, bool missing_ok)
 	WeirStream *stream = NULL;
 
 	weir_catalog_enter(&session);
-	if (execute(&statement, (Datum[]) {ObjectIdGetDatum(relid)}, NULL, SPI_OK_SELECT))
+	if (weir_catalog_execute(&statement, (Datum[]) {ObjectIdGetDatum(relid)}, NULL, SPI_OK_SELECT))
 		stream = read_stream(SPI_tuptable->vals[0], context);
 	weir_catalog_leave(&session);
 
@@ -320,11 +255,40 @@ weir_catalog_load_stream(Oid relid, bool missing_ok)
 	return stream;
 }
 
+/* Reads what others may have changed since this transaction's snapshot. */
+bool
+weir_catalog_latest(Oid relid, WeirLatest *latest)
+{
+	static WeirCatalogStatement statement = {
+		"SELECT runs_on IS NOT DISTINCT FROM $2, parallelism, xmin"
+		" FROM weir_internal.stream WHERE stream = $1",
+		2, {REGCLASSOID, TEXTOID}
+	};
+	WeirCatalogSession session;
+	Datum		identity = CStringGetTextDatum(weir_catalog_database_identity());
+	bool		found;
+
+	weir_catalog_enter(&session);
+	found = weir_catalog_execute_latest(&statement, (Datum[]) {ObjectIdGetDatum(relid), identity});
+	if (found)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[0];
+		bool		isnull;
+
+		latest->wanted = DatumGetBool(weir_catalog_column(tuple, 1, &isnull));
+		latest->parallelism = weir_catalog_int32(tuple, 2, 1);
+		latest->changed_here =
+			TransactionIdIsCurrentTransactionId(DatumGetTransactionId(weir_catalog_column(tuple, 3, &isnull)));
+	}
+	weir_catalog_leave(&session);
+	return found;
+}
+
 /* Returns the streams that should run in this database. */
 List *
 weir_catalog_wanted_streams(void)
 {
-	static CatalogStatement statement = {
+	static WeirCatalogStatement statement = {
 		"SELECT " STREAM_COLUMNS " FROM weir_internal.stream s"
 		" WHERE s.runs_on = $1 AND s.topic IS NOT NULL ORDER BY s.stream",
 		1, {TEXTOID}
@@ -334,7 +298,7 @@ weir_catalog_wanted_streams(void)
 	List	   *result = NIL;
 
 	weir_catalog_enter(&session);
-	execute(&statement,
+	weir_catalog_execute(&statement,
 			(Datum[]) {CStringGetTextDatum(weir_catalog_database_identity())},
 			NULL, SPI_OK_SELECT);
 	for (uint64 i = 0; i < SPI_processed; i++)
@@ -354,7 +318,7 @@ weir_catalog_wanted_streams(void)
 void
 weir_catalog_set_wanted(Oid relid, bool wanted)
 {
-	static CatalogStatement statement = {
+	static WeirCatalogStatement statement = {
 		"UPDATE weir_internal.stream SET runs_on = $2 WHERE stream = $1",
 		2, {REGCLASSOID, TEXTOID}
 	};
@@ -362,7 +326,7 @@ weir_catalog_set_wanted(Oid relid, bool wanted)
 	Datum		identity = CStringGetTextDatum(weir_catalog_database_identity());
 
 	weir_catalog_enter(&session);
-	execute(&statement, (Datum[]) {ObjectIdGetDatum(relid), identity},
+	weir_catalog_execute(&statement, (Datum[]) {ObjectIdGetDatum(relid), identity},
 			wanted ? "  " : " n", SPI_OK_UPDATE);
 	weir_catalog_leave(&session);
 	weir_catalog_touch(relid);
@@ -372,15 +336,16 @@ weir_catalog_set_wanted(Oid relid, bool wanted)
 void
 weir_catalog_set_cluster_id(Oid relid, const char *cluster_id)
 {
-	static CatalogStatement statement = {
+	static WeirCatalogStatement statement = {
 		"UPDATE weir_internal.stream SET cluster_id = $2 WHERE stream = $1",
 		2, {REGCLASSOID, TEXTOID}
 	};
 	WeirCatalogSession session;
-	Datum		id = CStringGetTextDatum(cluster_id);
+	Datum		id = cluster_id ? CStringGetTextDatum(cluster_id) : (Datum) 0;
 
 	weir_catalog_enter(&session);
-	execute(&statement, (Datum[]) {ObjectIdGetDatum(relid), id}, NULL, SPI_OK_UPDATE);
+	weir_catalog_execute(&statement, (Datum[]) {ObjectIdGetDatum(relid), id},
+						 cluster_id ? NULL : " n", SPI_OK_UPDATE);
 	weir_catalog_leave(&session);
 }
 
@@ -388,14 +353,14 @@ weir_catalog_set_cluster_id(Oid relid, const char *cluster_id)
 void
 weir_catalog_touch(Oid relid)
 {
-	static CatalogStatement statement = {
+	static WeirCatalogStatement statement = {
 		"UPDATE weir_internal.stream SET definition_version = definition_version + 1 WHERE stream = $1",
 		1, {REGCLASSOID}
 	};
 	WeirCatalogSession session;
 
 	weir_catalog_enter(&session);
-	execute(&statement, (Datum[]) {ObjectIdGetDatum(relid)}, NULL, SPI_OK_UPDATE);
+	weir_catalog_execute(&statement, (Datum[]) {ObjectIdGetDatum(relid)}, NULL, SPI_OK_UPDATE);
 	weir_catalog_leave(&session);
 	CacheInvalidateRelcacheByRelid(relid);
 }
@@ -404,7 +369,7 @@ weir_catalog_touch(Oid relid)
 Oid
 weir_catalog_current_chunk(Oid relid)
 {
-	static CatalogStatement statement = {
+	static WeirCatalogStatement statement = {
 		"SELECT c.chunk FROM weir_internal.chunk c JOIN pg_catalog.pg_class k ON k.oid = c.chunk"
 		" WHERE c.stream = $1 AND c.closed_at IS NULL ORDER BY c.created_at DESC LIMIT 1",
 		1, {REGCLASSOID}
@@ -413,8 +378,8 @@ weir_catalog_current_chunk(Oid relid)
 	Oid			chunk = InvalidOid;
 
 	weir_catalog_enter(&session);
-	if (execute(&statement, (Datum[]) {ObjectIdGetDatum(relid)}, NULL, SPI_OK_SELECT))
-		chunk = (Oid) column_int32(SPI_tuptable->vals[0], 1, 0);
+	if (weir_catalog_execute(&statement, (Datum[]) {ObjectIdGetDatum(relid)}, NULL, SPI_OK_SELECT))
+		chunk = (Oid) weir_catalog_int32(SPI_tuptable->vals[0], 1, 0);
 	weir_catalog_leave(&session);
 	return chunk;
 }
@@ -423,174 +388,14 @@ weir_catalog_current_chunk(Oid relid)
 void
 weir_catalog_add_chunk(Oid relid, Oid chunk)
 {
-	static CatalogStatement statement = {
+	static WeirCatalogStatement statement = {
 		"INSERT INTO weir_internal.chunk (stream, chunk) VALUES ($1, $2)",
 		2, {REGCLASSOID, REGCLASSOID}
 	};
 	WeirCatalogSession session;
 
 	weir_catalog_enter(&session);
-	execute(&statement, (Datum[]) {ObjectIdGetDatum(relid), ObjectIdGetDatum(chunk)},
+	weir_catalog_execute(&statement, (Datum[]) {ObjectIdGetDatum(relid), ObjectIdGetDatum(chunk)},
 			NULL, SPI_OK_INSERT);
-	weir_catalog_leave(&session);
-}
-
-/* Fills in *progress of a row of PROGRESS_COLUMNS. */
-static void
-read_progress(HeapTuple tuple, WeirProgress *progress)
-{
-	bool		isnull;
-	Datum		value;
-
-	memset(progress, 0, sizeof(*progress));
-	progress->partition = column_int32(tuple, 1, 0);
-	progress->applied_offset = column_int64(tuple, 2, 0);
-	progress->watermark = column_int64(tuple, 3, DT_NOBEGIN);
-	progress->floor = column_int64(tuple, 4, DT_NOBEGIN);
-	value = column(tuple, 5, &isnull);
-	progress->idle = !isnull && DatumGetBool(value);
-	progress->end_offset = column_int64(tuple, 6, -1);
-	value = column(tuple, 7, &isnull);
-	progress->has_last_timestamp = !isnull;
-	if (!isnull)
-		progress->last_timestamp = DatumGetTimestampTz(value);
-}
-
-/* Returns the progress of every partition registered for a stream. */
-List *
-weir_catalog_load_partitions(Oid relid)
-{
-	static CatalogStatement statement = {
-		"SELECT " PROGRESS_COLUMNS " FROM weir_internal.stream_partition"
-		" WHERE stream = $1 ORDER BY partition",
-		1, {REGCLASSOID}
-	};
-	MemoryContext context = CurrentMemoryContext;
-	WeirCatalogSession session;
-	List	   *result = NIL;
-
-	weir_catalog_enter(&session);
-	execute(&statement, (Datum[]) {ObjectIdGetDatum(relid)}, NULL, SPI_OK_SELECT);
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		MemoryContext old = MemoryContextSwitchTo(context);
-		WeirProgress *progress = palloc(sizeof(WeirProgress));
-
-		result = lappend(result, progress);
-		MemoryContextSwitchTo(old);
-		read_progress(SPI_tuptable->vals[i], progress);
-	}
-	weir_catalog_leave(&session);
-	return result;
-}
-
-/* Registers partitions at the offsets given; those already there are left alone. */
-void
-weir_catalog_add_partitions(Oid relid, int n, const int32 *partitions, const int64 *offsets)
-{
-	static CatalogStatement statement = {
-		"INSERT INTO weir_internal.stream_partition (stream, partition, applied_offset)"
-		" VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-		3, {REGCLASSOID, INT4OID, INT8OID}
-	};
-	WeirCatalogSession session;
-
-	weir_catalog_enter(&session);
-	for (int i = 0; i < n; i++)
-		execute(&statement,
-				(Datum[]) {ObjectIdGetDatum(relid), Int32GetDatum(partitions[i]), Int64GetDatum(offsets[i])},
-				NULL, SPI_OK_INSERT);
-	weir_catalog_leave(&session);
-}
-
-/* Reads the row of a partition, locking it until commit if asked to. */
-bool
-weir_catalog_read_partition(Oid relid, int32 partition, bool lock, WeirProgress *progress)
-{
-	static CatalogStatement plain = {
-		"SELECT " PROGRESS_COLUMNS " FROM weir_internal.stream_partition"
-		" WHERE stream = $1 AND partition = $2",
-		2, {REGCLASSOID, INT4OID}
-	};
-	static CatalogStatement locking = {
-		"SELECT " PROGRESS_COLUMNS " FROM weir_internal.stream_partition"
-		" WHERE stream = $1 AND partition = $2 FOR NO KEY UPDATE",
-		2, {REGCLASSOID, INT4OID}
-	};
-	WeirCatalogSession session;
-	bool		found;
-
-	weir_catalog_enter(&session);
-	found = execute(lock ? &locking : &plain,
-					(Datum[]) {ObjectIdGetDatum(relid), Int32GetDatum(partition)},
-					NULL, SPI_OK_SELECT);
-	if (found)
-		read_progress(SPI_tuptable->vals[0], progress);
-	weir_catalog_leave(&session);
-	return found;
-}
-
-/*
- * Adds the counters and moves the offset and watermark of a partition that
- * stands at expected_offset; returns false if it does not stand there.
- */
-bool
-weir_catalog_save_progress(Oid relid, const WeirProgress *progress, int64 expected_offset)
-{
-	static CatalogStatement statement = {
-		"UPDATE weir_internal.stream_partition SET applied_offset = $4, watermark = $5,"
-		" consumed = consumed + $6, staged = staged + $7, duplicate = duplicate + $8,"
-		" dead_lettered = dead_lettered + $9, dropped = dropped + $10, skipped = skipped + $11,"
-		" replayed = replayed + $12, end_offset = coalesce($13, end_offset),"
-		" last_timestamp = coalesce($14, last_timestamp), updated_at = pg_catalog.now()"
-		" WHERE stream = $1 AND partition = $2 AND applied_offset = $3",
-		14, {REGCLASSOID, INT4OID, INT8OID, INT8OID, TIMESTAMPTZOID, INT8OID, INT8OID, INT8OID,
-		INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID}
-	};
-	WeirCatalogSession session;
-	Datum		values[14];
-	char		nulls[] = "              ";
-	bool		found;
-
-	values[0] = ObjectIdGetDatum(relid);
-	values[1] = Int32GetDatum(progress->partition);
-	values[2] = Int64GetDatum(expected_offset);
-	values[3] = Int64GetDatum(progress->applied_offset);
-	values[4] = TimestampTzGetDatum(progress->watermark);
-	values[5] = Int64GetDatum(progress->consumed);
-	values[6] = Int64GetDatum(progress->staged);
-	values[7] = Int64GetDatum(progress->duplicate);
-	values[8] = Int64GetDatum(progress->dead_lettered);
-	values[9] = Int64GetDatum(progress->dropped);
-	values[10] = Int64GetDatum(progress->skipped);
-	values[11] = Int64GetDatum(progress->replayed);
-	values[12] = Int64GetDatum(progress->end_offset);
-	if (progress->end_offset < 0)
-		nulls[12] = 'n';
-	values[13] = TimestampTzGetDatum(progress->last_timestamp);
-	if (!progress->has_last_timestamp)
-		nulls[13] = 'n';
-
-	weir_catalog_enter(&session);
-	found = execute(&statement, values, nulls, SPI_OK_UPDATE);
-	weir_catalog_leave(&session);
-	return found;
-}
-
-/* Sets the offset of a partition outright. */
-void
-weir_catalog_move_partition(Oid relid, int32 partition, int64 offset)
-{
-	static CatalogStatement statement = {
-		"UPDATE weir_internal.stream_partition SET applied_offset = $3, end_offset = NULL"
-		" WHERE stream = $1 AND partition = $2",
-		3, {REGCLASSOID, INT4OID, INT8OID}
-	};
-	WeirCatalogSession session;
-
-	weir_catalog_enter(&session);
-	execute(&statement,
-			(Datum[]) {ObjectIdGetDatum(relid), Int32GetDatum(partition), Int64GetDatum(offset)},
-			NULL, SPI_OK_UPDATE);
 	weir_catalog_leave(&session);
 }

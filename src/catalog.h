@@ -78,6 +78,16 @@ extern WeirStream *weir_catalog_load_stream(Oid relid, bool missing_ok);
 extern List *weir_catalog_wanted_streams(void); /* of WeirStream *, those that should run here */
 extern bool weir_catalog_installed(void);	/* is the extension in this database? */
 
+/* What others may have changed by now, whatever the isolation level. */
+typedef struct WeirLatest
+{
+	bool		wanted;
+	int			parallelism;
+	bool		changed_here;	/* by this transaction, which has not committed */
+} WeirLatest;
+
+extern bool weir_catalog_latest(Oid relid, WeirLatest *latest); /* false: it is gone */
+
 /* The owner of a relation; raises 42P01 if it is gone. */
 extern Oid	weir_relation_owner(Oid relid);
 
@@ -97,7 +107,7 @@ extern void weir_catalog_leave(WeirCatalogSession *session);
 
 /* Definitions: written with the superuser's rights; the caller has checked the user's. */
 extern void weir_catalog_set_wanted(Oid relid, bool wanted);
-extern void weir_catalog_set_cluster_id(Oid relid, const char *cluster_id);
+extern void weir_catalog_set_cluster_id(Oid relid, const char *cluster_id); /* NULL: not known */
 
 /* Tells every session and worker that a stream's definition has changed. Bumps its version. */
 extern void weir_catalog_touch(Oid relid);
@@ -118,8 +128,25 @@ extern bool weir_catalog_read_partition(Oid relid, int32 partition, bool lock, W
 /* Moves a partition from expected_offset on; false if it is not there any more. */
 extern bool weir_catalog_save_progress(Oid relid, const WeirProgress *progress, int64 expected_offset);
 
-/* Sets the offset of a partition outright (seek, data loss with on_data_loss = continue). */
-extern void weir_catalog_move_partition(Oid relid, int32 partition, int64 offset);
+/*
+ * Sets the offset of a partition outright (seek, data loss with on_data_loss =
+ * continue); false if this transaction sees no such partition.
+ */
+extern bool weir_catalog_move_partition(Oid relid, int32 partition, int64 offset);
+
+/* How far one of Kafka's partitions is applied. */
+typedef struct WeirApplied
+{
+	int32		partition;
+	int64		offset;
+	int64		consumed;		/* in all */
+} WeirApplied;
+
+/* What is committed by now, whatever the isolation level: a List of WeirApplied, by partition. */
+extern List *weir_catalog_latest_applied(Oid relid);
+
+/* Forgets Kafka's partitions; returns how many this transaction saw. */
+extern int	weir_catalog_forget_partitions(Oid relid);
 
 /*
  * Fences.  Heavyweight locks under a tag that no SQL function can reach, so

@@ -43,6 +43,16 @@
 /* Descriptors that librdkafka opens: a socket and a pipe for each of few brokers. */
 #define EXTERNAL_FDS 8
 
+/*
+ * Up to 2.1 librdkafka looks only once a second whether a queue that was full
+ * has room again, which would cap a worker at a queue's worth a second.  Any
+ * request makes it look; this often at most is one sent for that alone.
+ */
+#define NUDGE_MS 10
+#define NUDGE_BELOW 90000		/* messages queued; librdkafka fetches below 100,000 */
+#define NUDGE_TIMEOUT_MS 1
+#define FETCHES_WITHOUT_NUDGE 0x02020000	/* rd_kafka_version() */
+
 /* What is known of a partition. */
 typedef struct PartitionState
 {
@@ -73,6 +83,7 @@ struct WeirConsumer
 	int			nat_end;		/* partitions that are at their end */
 
 	Size		average;		/* size of recent messages */
+	TimestampTz nudged_at;
 	rd_kafka_message_t *chunk[CHUNK];
 
 	WeirConsumerEvent events[MAX_EVENTS];
@@ -168,6 +179,8 @@ make_conf(const WeirConsumerSpec *spec)
 
 	set_budget(conf, spec->options, spec->memory_mb);
 	set_number(conf, "statistics.interval.ms", 5000);
+	if (rd_kafka_version() >= FETCHES_WITHOUT_NUDGE)
+		set_number(conf, "fetch.queue.backoff.ms", NUDGE_MS);
 	rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_STATS | RD_KAFKA_EVENT_LOG);
 	return conf;
 }
@@ -233,6 +246,14 @@ describe(WeirConsumer *consumer, WeirKafkaError *error, rd_kafka_resp_err_t err,
 	return false;
 }
 
+/* Did a connection break lately, and say why? */
+static bool
+has_trouble(const WeirConsumer *consumer)
+{
+	return consumer->trouble_at != 0 &&
+		!TimestampDifferenceExceeds(consumer->trouble_at, GetCurrentTimestamp(), TROUBLE_MS);
+}
+
 /*
  * The same for what librdkafka only says in general ("timed out", "all
  * brokers down"): what a connection said lately is more to the point.
@@ -241,8 +262,7 @@ static bool
 describe_unreachable(WeirConsumer *consumer, WeirKafkaError *error, rd_kafka_resp_err_t err,
 					 const char *reason)
 {
-	if (consumer->trouble_at != 0 &&
-		!TimestampDifferenceExceeds(consumer->trouble_at, GetCurrentTimestamp(), TROUBLE_MS))
+	if (has_trouble(consumer))
 		*error = consumer->trouble;
 	else
 		describe(consumer, error, err, reason);
@@ -286,7 +306,10 @@ fail_call(WeirConsumer *consumer, WeirKafkaError *error, rd_kafka_resp_err_t err
 		err != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
 		return describe(consumer, error, err, NULL);
 	serve_main_queue(consumer);
-	return describe_unreachable(consumer, error, err, NULL);
+	describe_unreachable(consumer, error, err, NULL);
+	if (!has_trouble(consumer))
+		strlcpy(error->message, "no broker answers", sizeof(error->message));
+	return false;
 }
 
 /* Names the topics that are nearest to the one that is not there. */
@@ -358,14 +381,34 @@ weir_consumer_topic(WeirConsumer *consumer, WeirTopicInfo *info, WeirKafkaError 
 	return true;
 }
 
-/* Asks once for the offsets at times[]; -1 in offsets[] means the end. */
+/*
+ * Asks for the offsets at starts[] of those partitions whose offsets[] are
+ * negative yet.  Where nothing is as late as a time, they stay so.
+ */
 static rd_kafka_resp_err_t
-offsets_at(WeirConsumer *consumer, rd_kafka_topic_partition_list_t *list)
+offsets_at(WeirConsumer *consumer, int n, const int32 *partitions, const int64 *starts, int64 *offsets)
 {
-	rd_kafka_resp_err_t err = rd_kafka_offsets_for_times(consumer->rk, list, CALL_TIMEOUT_MS);
+	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(n);
+	rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR;
 
-	for (int i = 0; i < list->cnt && !err; i++)
-		err = list->elems[i].err;
+	for (int i = 0; i < n; i++)
+	{
+		if (offsets[i] < 0)
+			rd_kafka_topic_partition_list_add(list, consumer->topic_name, partitions[i])->offset = starts[i];
+	}
+	if (list->cnt > 0)
+		err = rd_kafka_offsets_for_times(consumer->rk, list, CALL_TIMEOUT_MS);
+	for (int i = 0; i < n && !err; i++)
+	{
+		rd_kafka_topic_partition_t *found =
+			rd_kafka_topic_partition_list_find(list, consumer->topic_name, partitions[i]);
+
+		if (!found)
+			continue;
+		err = found->err;
+		offsets[i] = found->offset;
+	}
+	rd_kafka_topic_partition_list_destroy(list);
 	return err;
 }
 
@@ -374,29 +417,25 @@ bool
 weir_consumer_resolve(WeirConsumer *consumer, int n, const int32 *partitions,
 					  const int64 *starts, int64 *offsets, WeirKafkaError *error)
 {
-	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(n);
+	int64	   *ends = palloc(sizeof(int64) * Max(n, 1));
 	rd_kafka_resp_err_t err;
-	bool		beyond = false;
 
 	for (int i = 0; i < n; i++)
-		rd_kafka_topic_partition_list_add(list, consumer->topic_name, partitions[i])->offset = starts[i];
-	err = offsets_at(consumer, list);
+	{
+		offsets[i] = -1;
+		ends[i] = WEIR_OFFSET_LATEST;
+	}
+	err = offsets_at(consumer, n, partitions, starts, offsets);
 
 	/* Nothing is as late as the time given: then it is the end, as of now. */
+	if (!err)
+		err = offsets_at(consumer, n, partitions, ends, offsets);
 	for (int i = 0; i < n && !err; i++)
 	{
-		beyond |= list->elems[i].offset < 0;
-		if (list->elems[i].offset < 0)
-			list->elems[i].offset = RD_KAFKA_OFFSET_END;
-		else
-			list->elems[i].offset = starts[i];
+		if (offsets[i] < 0)
+			err = RD_KAFKA_RESP_ERR__NO_OFFSET;
 	}
-	if (beyond)
-		err = offsets_at(consumer, list);
-
-	for (int i = 0; i < n && !err; i++)
-		offsets[i] = list->elems[i].offset;
-	rd_kafka_topic_partition_list_destroy(list);
+	pfree(ends);
 	return err ? fail_call(consumer, error, err) : true;
 }
 
@@ -574,6 +613,35 @@ chunk_size(const WeirConsumer *consumer, int max, Size max_bytes)
 	return Max(1, Min(Min(max, CHUNK), (int) Min(fitting, CHUNK)));
 }
 
+/*
+ * Makes librdkafka look whether there is room for another fetch: asks the
+ * leaders of partitions that are behind for an offset, and does not wait for
+ * what they say.
+ */
+static void
+nudge_fetchers(WeirConsumer *consumer)
+{
+	rd_kafka_topic_partition_list_t *list;
+	TimestampTz now = GetCurrentTimestamp();
+	int			pace = NUDGE_MS * (1 + consumer->npartitions / 100);
+
+	if (rd_kafka_version() >= FETCHES_WITHOUT_NUDGE ||
+		consumer->nat_end == consumer->npartitions ||
+		!TimestampDifferenceExceeds(consumer->nudged_at, now, pace) ||
+		rd_kafka_queue_length(consumer->queue) > NUDGE_BELOW)
+		return;
+	consumer->nudged_at = now;
+	list = rd_kafka_topic_partition_list_new(consumer->npartitions);
+	for (int i = 0; i < consumer->npartitions; i++)
+	{
+		if (!consumer->partitions[i].at_end)
+			rd_kafka_topic_partition_list_add(list, consumer->topic_name,
+											  consumer->partitions[i].partition)->offset = WEIR_OFFSET_LATEST;
+	}
+	(void) rd_kafka_offsets_for_times(consumer->rk, list, NUDGE_TIMEOUT_MS);
+	rd_kafka_topic_partition_list_destroy(list);
+}
+
 /* Takes at most max messages and about max_bytes. */
 int
 weir_consumer_poll(WeirConsumer *consumer, WeirMessage *messages, int max, Size max_bytes)
@@ -609,6 +677,8 @@ weir_consumer_poll(WeirConsumer *consumer, WeirMessage *messages, int max, Size 
 		if (n > n_before)
 			consumer->average = (consumer->average * 3 + (bytes - before) / (n - n_before)) / 4;
 	}
+	if (n > 0)
+		nudge_fetchers(consumer);
 	return n;
 }
 
@@ -646,15 +716,22 @@ weir_consumer_headers(const WeirMessage *message, int *nheaders)
 	return result;
 }
 
+/* The last stable offset as far as we know: at least what we have read. */
+static int64
+known_end(const PartitionState *state)
+{
+	return Max(state->end_offset, state->next_offset);
+}
+
 /* Is more known of a partition than its messages say and was told before? */
 static bool
 has_news(const PartitionState *state)
 {
 	return state->next_offset > Max(state->told_offset, state->after_message) ||
-		state->end_offset > Max(state->told_end, state->next_offset);
+		known_end(state) != state->told_end;
 }
 
-/* Is there something that weir_consumer_positions() would write? */
+/* Is there something that weir_consumer_positions() would write, beside messages? */
 bool
 weir_consumer_has_news(const WeirConsumer *consumer)
 {
@@ -666,7 +743,24 @@ weir_consumer_has_news(const WeirConsumer *consumer)
 	return false;
 }
 
-/* Writes where the partitions stand of which something new is known. */
+/*
+ * Learns of the end of a partition while statistics say nothing newer: the
+ * high watermark of the last fetch, which may be beyond the last stable offset.
+ */
+static void
+guess_end(WeirConsumer *consumer, PartitionState *state)
+{
+	int64		low;
+	int64		high;
+
+	if (state->at_end || state->end_offset >= state->next_offset)
+		return;
+	if (rd_kafka_get_watermark_offsets(consumer->rk, consumer->topic_name, state->partition,
+									   &low, &high) == RD_KAFKA_RESP_ERR_NO_ERROR)
+		state->end_offset = high;
+}
+
+/* Writes where the partitions stand that have moved or of which something new is known. */
 int
 weir_consumer_positions(WeirConsumer *consumer, WeirPosition *positions)
 {
@@ -676,15 +770,15 @@ weir_consumer_positions(WeirConsumer *consumer, WeirPosition *positions)
 	{
 		PartitionState *state = &consumer->partitions[i];
 
-		if (has_news(state))
-		{
-			positions[n].partition = state->partition;
-			positions[n].next_offset = state->next_offset;
-			positions[n].end_offset = state->end_offset;
-			n++;
-		}
-		state->told_offset = state->next_offset;
-		state->told_end = Max(state->end_offset, state->next_offset);
+		guess_end(consumer, state);
+		if (state->next_offset == state->told_offset && known_end(state) == state->told_end)
+			continue;
+		positions[n].partition = state->partition;
+		positions[n].next_offset = state->next_offset;
+		positions[n].end_offset = known_end(state);
+		state->told_offset = positions[n].next_offset;
+		state->told_end = positions[n].end_offset;
+		n++;
 	}
 	return n;
 }
@@ -704,7 +798,7 @@ learn_end_offset(void *arg, int32 partition, int64 end_offset)
 {
 	PartitionState *state = find_partition(arg, partition);
 
-	if (state && end_offset > state->end_offset)
+	if (state && end_offset >= state->next_offset)
 		state->end_offset = end_offset;
 }
 

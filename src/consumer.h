@@ -109,9 +109,9 @@ extern WeirHeader *weir_consumer_headers(const WeirMessage *message, int *nheade
 extern bool weir_consumer_event(WeirConsumer *consumer, WeirConsumerEvent *event);
 
 /*
- * Writes where the partitions stand of which more is known than their
- * messages say, since the last call; counts all messages polled.  positions
- * has room for every partition.
+ * Writes where the partitions stand that have moved, or of which something
+ * new is known, since the last call; counts all messages polled.  positions
+ * has room for every partition.  has_news: is there something beside messages?
  */
 extern bool weir_consumer_has_news(const WeirConsumer *consumer);
 extern int	weir_consumer_positions(WeirConsumer *consumer, WeirPosition *positions);

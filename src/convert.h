@@ -35,7 +35,7 @@ struct WeirConverter
 	WeirConvertText from_number;	/* JSON numbers, or NULL: as text */
 	WeirConvertJson from_container; /* JSON objects and arrays, or NULL: as text */
 	WeirConvertJson from_json;	/* any JSON value but null, or NULL: the above */
-	int64		unit;			/* microseconds in one of from_number, as a power of ten; -1: none */
+	int			unit;			/* a number counts 10^unit microseconds; -1: none is taken */
 	Datum		bound;			/* numeric(p, s): values must be nearer to zero */
 	bool		is_domain;		/* NULL must be checked too */
 	bool		may_throw;		/* goes through the type's own functions */

@@ -33,7 +33,7 @@ static const double powers_of_ten[] = {
 #define MAX_EXPONENT (PG_INT32_MAX / 2)
 
 static bool read_integer(const WeirConverter *converter, const char *text, Size len,
-						 int64 min, int64 max, int64 *value, WeirFault *fault);
+						 int64 min, int64 *value, WeirFault *fault);
 static char *terminate(const char *text, Size len);
 static bool read_exponent(WeirDecimal *decimal, const char *p, const char *end);
 static bool decimal_fits_numeric(const WeirDecimal *decimal);
@@ -46,7 +46,7 @@ weir_convert_int2(const WeirConverter *converter, const char *text, Size len,
 {
 	int64		value;
 
-	if (!read_integer(converter, text, len, PG_INT16_MIN, PG_INT16_MAX, &value, fault))
+	if (!read_integer(converter, text, len, PG_INT16_MIN, &value, fault))
 		return false;
 	*result = Int16GetDatum((int16) value);
 	return true;
@@ -59,7 +59,7 @@ weir_convert_int4(const WeirConverter *converter, const char *text, Size len,
 {
 	int64		value;
 
-	if (!read_integer(converter, text, len, PG_INT32_MIN, PG_INT32_MAX, &value, fault))
+	if (!read_integer(converter, text, len, PG_INT32_MIN, &value, fault))
 		return false;
 	*result = Int32GetDatum((int32) value);
 	return true;
@@ -72,16 +72,16 @@ weir_convert_int8(const WeirConverter *converter, const char *text, Size len,
 {
 	int64		value;
 
-	if (!read_integer(converter, text, len, PG_INT64_MIN, PG_INT64_MAX, &value, fault))
+	if (!read_integer(converter, text, len, PG_INT64_MIN, &value, fault))
 		return false;
 	*result = Int64GetDatum(value);
 	return true;
 }
 
-/* Reads an integer in a range.  Counts downwards: there is one more below zero. */
+/* Reads an integer of the range that min begins.  Counts downwards: there is one more below zero. */
 static bool
 read_integer(const WeirConverter *converter, const char *text, Size len,
-			 int64 min, int64 max, int64 *value, WeirFault *fault)
+			 int64 min, int64 *value, WeirFault *fault)
 {
 	const char *end;
 	bool		negative = false;
@@ -101,15 +101,13 @@ read_integer(const WeirConverter *converter, const char *text, Size len,
 		if (digit > 9)
 			return weir_convert_bad_syntax(converter, fault);
 		if (pg_mul_s64_overflow(total, 10, &total) ||
-			pg_sub_s64_overflow(total, digit, &total))
+			pg_sub_s64_overflow(total, digit, &total) || total < min)
 			return weir_convert_out_of_range(converter, ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE, fault);
 	}
 
-	if (!negative && total == PG_INT64_MIN)
+	if (!negative && total == min)
 		return weir_convert_out_of_range(converter, ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE, fault);
 	*value = negative ? total : -total;
-	if (*value < min || *value > max)
-		return weir_convert_out_of_range(converter, ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE, fault);
 	return true;
 }
 

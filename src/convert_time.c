@@ -25,6 +25,9 @@
 /* Microseconds from 1970-01-01 to 2000-01-01. */
 #define EPOCH_SHIFT ((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
 
+/* One more error code beside the date parser's own. */
+#define UNKNOWN_ZONE (-100)
+
 /* A point in time as written. */
 typedef struct WrittenTime
 {
@@ -38,7 +41,7 @@ static bool read_fraction(const char **text, const char *end, int *microseconds)
 static bool read_zone(const char *text, const char *end, int *zone);
 static int	decode_general(const char *text, Size len, struct pg_tm *tm, fsec_t *fsec,
 						   int *zone, int *kind);
-static bool understands_fields(char **field, int *type, int nfields);
+static int	check_fields(char **field, int *type, int nfields);
 static bool general_timestamp(const WeirConverter *converter, const char *text, Size len,
 							  bool with_zone, Timestamp *timestamp, WeirFault *fault);
 static bool general_date(const WeirConverter *converter, const char *text, Size len,
@@ -281,8 +284,9 @@ decode_general(const char *text, Size len, struct pg_tm *tm, fsec_t *fsec,
 	error = ParseDateTime(copy, work, sizeof(work), field, type, MAXDATEFIELDS, &nfields);
 	if (error != 0)
 		return error;
-	if (!understands_fields(field, type, nfields))
-		return DTERR_BAD_FORMAT;
+	error = check_fields(field, type, nfields);
+	if (error != 0)
+		return error;
 
 	/* The parser is not meant to throw; if it does, TimeZone must survive. */
 	PG_TRY();
@@ -301,9 +305,10 @@ decode_general(const char *text, Size len, struct pg_tm *tm, fsec_t *fsec,
 /*
  * Looks for what must not reach the date parser: texts that mean the clock,
  * and names of time zones that it does not know, for which it would throw.
+ * Returns 0 or an error code.
  */
-static bool
-understands_fields(char **field, int *type, int nfields)
+static int
+check_fields(char **field, int *type, int nfields)
 {
 	static const char *const clock[] = {"now", "today", "tomorrow", "yesterday"};
 
@@ -311,17 +316,17 @@ understands_fields(char **field, int *type, int nfields)
 	{
 		if (i > 0 && type[i] == DTK_DATE && !isdigit((unsigned char) *field[i]) &&
 			pg_tzset(field[i]) == NULL)
-			return false;
+			return UNKNOWN_ZONE;
 		if (type[i] != DTK_STRING && type[i] != DTK_SPECIAL)
 			continue;
 		for (int j = 0; j < lengthof(clock); j++)
 		{
 			/* The parser compares no more than this many letters. */
 			if (strncmp(field[i], clock[j], TOKMAXLEN) == 0)
-				return false;
+				return DTERR_BAD_FORMAT;
 		}
 	}
-	return true;
+	return 0;
 }
 
 /* Reads a timestamp the general way. */
@@ -402,6 +407,10 @@ bad_time(const WeirConverter *converter, int error, WeirFault *fault)
 {
 	switch (error)
 	{
+		case UNKNOWN_ZONE:
+			return weir_fault(fault, WEIR_STAGE_CONVERT, ERRCODE_INVALID_PARAMETER_VALUE,
+							  converter->column, "time zone not recognized in %s",
+							  converter->type);
 		case DTERR_FIELD_OVERFLOW:
 		case DTERR_MD_FIELD_OVERFLOW:
 			return weir_convert_out_of_range(converter, ERRCODE_DATETIME_FIELD_OVERFLOW, fault);

@@ -2,7 +2,7 @@
  * decode_field.h
  *	  The tree of fields that columns are filled from.
  *
- * Floor 1.
+ * Floor 2: part of the decoder.
  */
 #ifndef WEIR_DECODE_FIELD_H
 #define WEIR_DECODE_FIELD_H

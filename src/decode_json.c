@@ -440,7 +440,7 @@ syntax_fault(const WeirJsonScan *scan, WeirFault *fault)
 {
 	if (scan->start == scan->end)
 		return weir_fault(fault, WEIR_STAGE_DECODE, scan->sqlstate, NULL,
-						  "invalid JSON: payload is empty");
+						  "invalid JSON: it is empty");
 	return weir_fault(fault, WEIR_STAGE_DECODE, scan->sqlstate, NULL,
 					  "invalid JSON at byte %zu: %s",
 					  (Size) (scan->pos - scan->start) + 1, scan->problem);

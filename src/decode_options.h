@@ -2,7 +2,7 @@
  * decode_options.h
  *	  The options that say how columns are filled: paths, column_options.
  *
- * Floor 1.
+ * Floor 2: part of the decoder.
  */
 #ifndef WEIR_DECODE_OPTIONS_H
 #define WEIR_DECODE_OPTIONS_H

@@ -5,7 +5,8 @@
  *
  * The steps: connect to every bootstrap broker; ask one that answers for
  * brokers and topics; connect to every broker under the name it gave itself,
- * for that is the name a stream would use.
+ * for that is the name a stream would use.  For offsets, the last step is to
+ * ask for them.
  *
  * Which process this runs in, and for whom, is probe.c's.
  */
@@ -16,6 +17,7 @@
 
 #include "fmgr.h"
 #include "kafka_client.h"
+#include "kafka_offsets.h"
 #include "kafka_probe.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
@@ -39,8 +41,12 @@
 /* How long to wait for brokers once one of them has answered. */
 #define BROKERS_TIMEOUT_MS 2500
 
-/* rd_kafka_metadata blocks; a request to stop is noticed between two slices. */
+/* librdkafka's calls block; a request to stop is noticed between two slices. */
 #define METADATA_SLICE_MS 1500
+#define OFFSETS_SLICE_MS 700
+
+/* How long to wait before asking again. */
+#define OFFSETS_PAUSE_MS 100
 
 /* A broker we know of. */
 typedef struct Broker
@@ -56,7 +62,7 @@ typedef struct Broker
 typedef struct Probe
 {
 	List	   *options;
-	const char *topic;			/* NULL: all */
+	const WeirProbeRequest *request;
 	TimestampTz started;
 	TimestampTz deadline;
 	WeirProbeEmit emit;
@@ -91,11 +97,40 @@ static const struct
 	{"AUTH_REQ", "it accepts connections, but does not answer the authentication"},
 };
 
+/* SQLSTATEs of rows that come of no error of librdkafka's. */
+static const struct
+{
+	const char *test;
+	int			sqlstate;
+}			sqlstates[] =
+{
+	{"options", ERRCODE_FDW_ERROR},
+	{"tls", ERRCODE_SQLSERVER_REJECTED_ESTABLISHMENT_OF_SQLCONNECTION},
+	{"authentication", ERRCODE_SQLSERVER_REJECTED_ESTABLISHMENT_OF_SQLCONNECTION},
+	{"topic", ERRCODE_UNDEFINED_FILE},
+};
+
 /* Emits a row. */
 static void
 emit(Probe *probe, const char *test, bool ok, const char *hint, const char *detail)
 {
-	WeirProbeRow row = {test, ok, detail, hint ? hint : ""};
+	WeirProbeRow row = {test, ok, ERRCODE_CONNECTION_FAILURE, detail, hint ? hint : "", -1, -1};
+
+	for (int i = 0; i < lengthof(sqlstates); i++)
+	{
+		if (strcmp(sqlstates[i].test, test) == 0)
+			row.sqlstate = sqlstates[i].sqlstate;
+	}
+	probe->emit(&row, probe->arg);
+}
+
+/* Emits a row for an error of librdkafka's or a broker's. */
+static void
+emit_error(Probe *probe, const char *test, rd_kafka_resp_err_t err, const char *prefix)
+{
+	char	   *hint = weir_kafka_error_hint(err, NULL);
+	char	   *detail = psprintf("%s: %s", prefix, weir_kafka_error_text(err, NULL));
+	WeirProbeRow row = {test, false, weir_kafka_sqlstate(err), detail, hint ? hint : "", -1, -1};
 
 	probe->emit(&row, probe->arg);
 }
@@ -416,7 +451,7 @@ emit_brokers(Probe *probe)
 		if (!is_up(broker))
 			emit_failure(probe, broker, "broker",
 						 psprintf("broker %d calls itself \"%s\": ", broker->id, broker->address));
-		else if (probe->topic == NULL)
+		else if (probe->request->topic == NULL)
 			emit(probe, "broker", true, NULL,
 				 psprintf("broker %d at \"%s\"", broker->id, broker->address));
 	}
@@ -430,8 +465,7 @@ emit_topic(Probe *probe, const rd_kafka_metadata_topic_t *topic)
 
 	if (topic->err)
 	{
-		emit(probe, "topic", false, weir_kafka_error_hint(topic->err, NULL),
-			 psprintf("topic \"%s\": %s", topic->topic, weir_kafka_error_text(topic->err, NULL)));
+		emit_error(probe, "topic", topic->err, psprintf("topic \"%s\"", topic->topic));
 		return;
 	}
 	for (int i = 0; i < topic->partition_cnt; i++)
@@ -461,27 +495,40 @@ compare_topics(const void *a, const void *b)
 static void
 emit_missing_topic(Probe *probe, const rd_kafka_metadata_t *all)
 {
-	emit(probe, "topic", false, weir_kafka_topic_hint(all, probe->topic),
-		 psprintf("topic \"%s\" does not exist, or this user of Kafka must not see it", probe->topic));
+	emit(probe, "topic", false, weir_kafka_topic_hint(all, probe->request->topic),
+		 psprintf("topic \"%s\" does not exist, or this user of Kafka must not see it", probe->request->topic));
+}
+
+/* Finds a topic by its name, or NULL. */
+static const rd_kafka_metadata_topic_t *
+find_topic(const rd_kafka_metadata_t *metadata, const char *name)
+{
+	for (int i = 0; i < metadata->topic_cnt; i++)
+	{
+		if (strcmp(metadata->topics[i].topic, name) == 0)
+			return &metadata->topics[i];
+	}
+	return NULL;
 }
 
 /* A row for each topic, or for the one that was asked for. */
 static void
 emit_topics(Probe *probe, const rd_kafka_metadata_t *metadata)
 {
+	const rd_kafka_metadata_topic_t *topic;
+
+	if (probe->request->topic != NULL)
+	{
+		topic = find_topic(metadata, probe->request->topic);
+		if (topic != NULL)
+			emit_topic(probe, topic);
+		else
+			emit_missing_topic(probe, metadata);
+		return;
+	}
 	qsort(metadata->topics, metadata->topic_cnt, sizeof(*metadata->topics), compare_topics);
 	for (int i = 0; i < metadata->topic_cnt; i++)
-	{
-		const rd_kafka_metadata_topic_t *topic = &metadata->topics[i];
-
-		if (probe->topic && strcmp(probe->topic, topic->topic) != 0)
-			continue;
-		emit_topic(probe, topic);
-		if (probe->topic)
-			return;
-	}
-	if (probe->topic)
-		emit_missing_topic(probe, metadata);
+		emit_topic(probe, &metadata->topics[i]);
 }
 
 /* ---------- the steps ---------- */
@@ -509,6 +556,8 @@ start_client(Probe *probe)
 		emit(probe, "options", false, NULL, pstrdup(why));
 		return false;
 	}
+	if (probe->request->isolation_level != NULL)
+		(void) weir_kafka_conf_set(conf, "isolation.level", probe->request->isolation_level, why, sizeof(why));
 	rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_STATS | RD_KAFKA_EVENT_LOG);
 	(void) weir_kafka_conf_set(conf, "statistics.interval.ms", STATISTICS_INTERVAL, why, sizeof(why));
 
@@ -555,9 +604,9 @@ ask_metadata(Probe *probe, rd_kafka_resp_err_t *err)
 	return NULL;
 }
 
-/* Learns the brokers' own names for themselves, and tries those. */
+/* Learns the brokers' own names for themselves. */
 static void
-try_brokers(Probe *probe, const rd_kafka_metadata_t *metadata)
+learn_brokers(Probe *probe, const rd_kafka_metadata_t *metadata)
 {
 	for (int i = 0; i < metadata->broker_cnt; i++)
 	{
@@ -565,9 +614,68 @@ try_brokers(Probe *probe, const rd_kafka_metadata_t *metadata)
 
 		add_broker(probe, psprintf("%s:%d", broker->host, broker->port))->id = broker->id;
 	}
+}
+
+/* Tries the brokers under those names. */
+static void
+try_brokers(Probe *probe)
+{
 	wait_for_brokers(probe, all_up,
 					 Min(probe->deadline,
 						 TimestampTzPlusMilliseconds(GetCurrentTimestamp(), BROKERS_TIMEOUT_MS)));
+}
+
+/* Asks for the offset of every partition; tries again what may mend itself. */
+static rd_kafka_resp_err_t
+ask_offsets(Probe *probe, const rd_kafka_metadata_topic_t *topic, int64 *offsets)
+{
+	rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR__TIMED_OUT;
+
+	while (!ShutdownRequestPending)
+	{
+		long		ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), probe->deadline);
+
+		if (ms <= 0)
+			break;
+		err = weir_kafka_offsets_at(probe->rk, topic->topic, topic->partition_cnt,
+									probe->request->time, offsets, Min(ms, OFFSETS_SLICE_MS));
+		drain_events(probe);
+		if (err == RD_KAFKA_RESP_ERR_NO_ERROR ||
+			ERRCODE_TO_CATEGORY(weir_kafka_sqlstate(err)) != ERRCODE_CONNECTION_EXCEPTION)
+			break;
+		wait_for_events(probe, Min(probe->deadline,
+								   TimestampTzPlusMilliseconds(GetCurrentTimestamp(), OFFSETS_PAUSE_MS)));
+	}
+	return err;
+}
+
+/* A row for the offset of every partition, or rows that say why there are none. */
+static void
+emit_offsets(Probe *probe, const rd_kafka_metadata_t *metadata)
+{
+	const rd_kafka_metadata_topic_t *topic = find_topic(metadata, probe->request->topic);
+	int64	   *offsets;
+	rd_kafka_resp_err_t err;
+
+	if (topic == NULL || topic->err)
+	{
+		emit_topics(probe, metadata);
+		return;
+	}
+	offsets = palloc(sizeof(int64) * (topic->partition_cnt + 1));
+	err = ask_offsets(probe, topic, offsets);
+	if (err)
+	{
+		emit_brokers(probe);
+		emit_error(probe, "offset", err, psprintf("could not get the offsets of topic \"%s\"", topic->topic));
+		return;
+	}
+	for (int i = 0; i < topic->partition_cnt; i++)
+	{
+		WeirProbeRow row = {"offset", true, 0, "", "", i, offsets[i]};
+
+		probe->emit(&row, probe->arg);
+	}
 }
 
 /* Goes through the steps with a client. */
@@ -588,12 +696,17 @@ run(Probe *probe)
 	{
 		emit_configured(probe);
 		if (any_up(probe))
-			emit(probe, "metadata", false, weir_kafka_error_hint(err, NULL),
-				 psprintf("could not get the list of topics: %s", weir_kafka_error_text(err, NULL)));
+			emit_error(probe, "metadata", err, "could not get the list of topics");
 		return;
 	}
-	try_brokers(probe, metadata);
-	if (probe->topic == NULL)
+	learn_brokers(probe, metadata);
+	if (probe->request->isolation_level != NULL)
+	{
+		emit_offsets(probe, metadata);
+		return;
+	}
+	try_brokers(probe);
+	if (probe->request->topic == NULL)
 	{
 		emit_configured(probe);
 		emit_security(probe);
@@ -605,13 +718,13 @@ run(Probe *probe)
 
 /* Tries a connection out. */
 void
-weir_kafka_probe(List *options, const char *topic, TimestampTz deadline,
-				 WeirProbeEmit emit_row, void *arg)
+weir_kafka_probe(List *options, const WeirProbeRequest *request,
+				 TimestampTz deadline, WeirProbeEmit emit_row, void *arg)
 {
 	Probe	   *probe = palloc0(sizeof(Probe));
 
 	probe->options = options;
-	probe->topic = topic;
+	probe->request = request;
 	probe->started = GetCurrentTimestamp();
 	probe->deadline = deadline;
 	probe->emit = emit_row;

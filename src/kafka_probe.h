@@ -17,11 +17,22 @@
 /* One thing found out. */
 typedef struct WeirProbeRow
 {
-	const char *test;			/* options, dns, connect, tls, authentication, metadata, cluster, broker, topic, probe */
+	const char *test;			/* options, dns, connect, tls, authentication, metadata, cluster, broker, topic, offset, probe */
 	bool		ok;
+	int			sqlstate;		/* what it would be as an error */
 	const char *detail;
 	const char *hint;			/* empty: none */
+	int32		partition;		/* of an offset that was found */
+	int64		offset;
 } WeirProbeRow;
+
+/* What to find out. */
+typedef struct WeirProbeRequest
+{
+	const char *topic;			/* NULL: what there is */
+	const char *isolation_level;	/* not NULL: the offsets of the topic's partitions, as it sees them */
+	int64		time;			/* at this time: see kafka_offsets.h */
+} WeirProbeRequest;
 
 typedef void (*WeirProbeEmit) (const WeirProbeRow *row, void *arg);
 
@@ -33,7 +44,7 @@ typedef void (*WeirProbeEmit) (const WeirProbeRow *row, void *arg);
  * Returns early when the process is asked to stop.  Leaves librdkafka's
  * handle and threads behind.
  */
-extern void weir_kafka_probe(List *options, const char *topic, TimestampTz deadline,
-							 WeirProbeEmit emit, void *arg);
+extern void weir_kafka_probe(List *options, const WeirProbeRequest *request,
+							 TimestampTz deadline, WeirProbeEmit emit, void *arg);
 
 #endif							/* WEIR_KAFKA_PROBE_H */

@@ -7,7 +7,7 @@
  * worker, hands it the options, and reads rows as they come.
  *
  *	   session                                          worker
- *	   options, topic, deadline ──── DSM segment ─────▶ weir_probe_main
+ *	   options, request, deadline ── DSM segment ─────▶ weir_probe_main
  *	   List of WeirProbeRow     ◀──── shm_mq ────────── weir_kafka_probe
  *
  * What is tried is kafka_probe.c's.
@@ -52,8 +52,20 @@ typedef struct ProbeHeader
 	TimestampTz deadline;
 	int			noptions;
 	bool		has_topic;
-	Size		strings_len;	/* topic if any, then name and value of each option, each with its NUL */
+	bool		has_isolation_level;
+	int64		time;
+	Size		strings_len;	/* topic and isolation level if any, then name and value of each
+								 * option, each with its NUL */
 } ProbeHeader;
+
+/* What comes before the strings of a row in the queue. */
+typedef struct RowHeader
+{
+	bool		ok;
+	int			sqlstate;
+	int32		partition;
+	int64		offset;
+} RowHeader;
 
 /* The session's side of a probe. */
 typedef struct ProbeCall
@@ -89,10 +101,11 @@ static void
 send_row(const WeirProbeRow *row, void *arg)
 {
 	shm_mq_handle *queue = arg;
+	RowHeader	header = {row->ok, row->sqlstate, row->partition, row->offset};
 	StringInfoData buf;
 
 	initStringInfo(&buf);
-	appendStringInfoChar(&buf, row->ok ? 't' : 'f');
+	appendBinaryStringInfo(&buf, (const char *) &header, sizeof(header));
 	appendBinaryStringInfo(&buf, row->test, strlen(row->test) + 1);
 	appendBinaryStringInfo(&buf, row->detail, strlen(row->detail) + 1);
 	appendBinaryStringInfo(&buf, row->hint, strlen(row->hint) + 1);
@@ -101,31 +114,35 @@ send_row(const WeirProbeRow *row, void *arg)
 	pfree(buf.data);
 }
 
+/* Returns a string and steps over it. */
+static char *
+take_string(char **p)
+{
+	char	   *string = *p;
+
+	*p += strlen(string) + 1;
+	return string;
+}
+
 /* Copies the strings out of the segment, and wipes them there: some are secret. */
 static List *
-take_options(ProbeHeader *header, char *strings, char **topic)
+take_options(ProbeHeader *header, char *strings, WeirProbeRequest *request)
 {
-	char	   *copy = palloc(header->strings_len);
-	char	   *p = copy;
+	char	   *p = palloc(header->strings_len);
 	List	   *options = NIL;
 
-	memcpy(copy, strings, header->strings_len);
+	memcpy(p, strings, header->strings_len);
 	explicit_bzero(strings, header->strings_len);
 
-	*topic = NULL;
-	if (header->has_topic)
-	{
-		*topic = p;
-		p += strlen(p) + 1;
-	}
+	request->topic = header->has_topic ? take_string(&p) : NULL;
+	request->isolation_level = header->has_isolation_level ? take_string(&p) : NULL;
+	request->time = header->time;
 	for (int i = 0; i < header->noptions; i++)
 	{
 		WeirKafkaOption *option = palloc(sizeof(WeirKafkaOption));
 
-		option->name = p;
-		p += strlen(p) + 1;
-		option->value = p;
-		p += strlen(p) + 1;
+		option->name = take_string(&p);
+		option->value = take_string(&p);
 		options = lappend(options, option);
 	}
 	return options;
@@ -140,7 +157,7 @@ weir_probe_main(Datum main_arg)
 	shm_mq	   *mq;
 	ProbeHeader *header;
 	List	   *options;
-	char	   *topic;
+	WeirProbeRequest request;
 
 	on_proc_exit(exit_without_handlers, (Datum) 0);
 	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
@@ -158,38 +175,47 @@ weir_probe_main(Datum main_arg)
 	mq = shm_toc_lookup(toc, KEY_QUEUE, false);
 	shm_mq_set_sender(mq, MyProc);
 
-	options = take_options(header, shm_toc_lookup(toc, KEY_STRINGS, false), &topic);
-	weir_kafka_probe(options, topic, header->deadline,
+	options = take_options(header, shm_toc_lookup(toc, KEY_STRINGS, false), &request);
+	weir_kafka_probe(options, &request, header->deadline,
 					 send_row, shm_mq_attach(mq, seg, NULL));
 	proc_exit(0);
 }
 
 /* ---------- the session ---------- */
 
-/* Packs topic and options as take_options unpacks them. */
+/* Appends a string with its NUL. */
+static void
+pack_string(StringInfo buf, const char *string)
+{
+	appendBinaryStringInfo(buf, string, strlen(string) + 1);
+}
+
+/* Packs request and options as take_options unpacks them. */
 static StringInfo
-pack_strings(List *options, const char *topic)
+pack_strings(List *options, const WeirProbeRequest *request)
 {
 	StringInfo	buf = makeStringInfo();
 	ListCell   *lc;
 
-	if (topic)
-		appendBinaryStringInfo(buf, topic, strlen(topic) + 1);
+	if (request->topic)
+		pack_string(buf, request->topic);
+	if (request->isolation_level)
+		pack_string(buf, request->isolation_level);
 	foreach(lc, options)
 	{
 		WeirKafkaOption *option = lfirst(lc);
 
-		appendBinaryStringInfo(buf, option->name, strlen(option->name) + 1);
-		appendBinaryStringInfo(buf, option->value, strlen(option->value) + 1);
+		pack_string(buf, option->name);
+		pack_string(buf, option->value);
 	}
 	return buf;
 }
 
 /* Makes the segment and the queue in it. */
 static void
-make_segment(ProbeCall *call, List *options, const char *topic)
+make_segment(ProbeCall *call, List *options, const WeirProbeRequest *request)
 {
-	StringInfo	strings = pack_strings(options, topic);
+	StringInfo	strings = pack_strings(options, request);
 	shm_toc_estimator e;
 	shm_toc    *toc;
 	ProbeHeader *header;
@@ -207,7 +233,9 @@ make_segment(ProbeCall *call, List *options, const char *topic)
 	header = shm_toc_allocate(toc, sizeof(ProbeHeader));
 	header->deadline = TimestampTzPlusMilliseconds(call->deadline, -MARGIN_MS);
 	header->noptions = list_length(options);
-	header->has_topic = topic != NULL;
+	header->has_topic = request->topic != NULL;
+	header->has_isolation_level = request->isolation_level != NULL;
+	header->time = request->time;
 	header->strings_len = strings->len;
 	shm_toc_insert(toc, KEY_HEADER, header);
 
@@ -247,12 +275,12 @@ start_worker(ProbeCall *call)
 
 /* Makes a row of our own. */
 static WeirProbeRow *
-make_row(const char *test, const char *detail, const char *hint)
+make_row(const char *test, int sqlstate, const char *detail, const char *hint)
 {
-	WeirProbeRow *row = palloc(sizeof(WeirProbeRow));
+	WeirProbeRow *row = palloc0(sizeof(WeirProbeRow));
 
 	row->test = test;
-	row->ok = false;
+	row->sqlstate = sqlstate;
 	row->detail = detail;
 	row->hint = hint;
 	return row;
@@ -278,12 +306,17 @@ valid_text(const char *text)
 static WeirProbeRow *
 unpack_row(const char *data)
 {
-	const char *test = data + 1;
+	const char *test = data + sizeof(RowHeader);
 	const char *detail = test + strlen(test) + 1;
 	const char *hint = detail + strlen(detail) + 1;
-	WeirProbeRow *row = make_row(pstrdup(test), valid_text(detail), valid_text(hint));
+	WeirProbeRow *row;
+	RowHeader	header;
 
-	row->ok = data[0] == 't';
+	memcpy(&header, data, sizeof(header));
+	row = make_row(pstrdup(test), header.sqlstate, valid_text(detail), valid_text(hint));
+	row->ok = header.ok;
+	row->partition = header.partition;
+	row->offset = header.offset;
 	return row;
 }
 
@@ -310,7 +343,7 @@ receive_rows(ProbeCall *call)
 			break;
 		ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), call->deadline);
 		if (ms <= 0)
-			return lappend(rows, make_row("probe",
+			return lappend(rows, make_row("probe", ERRCODE_CONNECTION_FAILURE,
 										  psprintf("no more answers within %d s", call->timeout_ms / 1000), ""));
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 ms, PG_WAIT_EXTENSION);
@@ -318,7 +351,8 @@ receive_rows(ProbeCall *call)
 		CHECK_FOR_INTERRUPTS();
 	}
 	if (rows == NIL)
-		rows = lappend(rows, make_row("probe", "the probe's worker ended without an answer",
+		rows = lappend(rows, make_row("probe", ERRCODE_SYSTEM_ERROR,
+									  "the probe's worker ended without an answer",
 									  "The server log may say why."));
 	return rows;
 }
@@ -345,18 +379,19 @@ see_worker_off(ProbeCall *call)
 
 /* Runs a probe from start to end. */
 static List *
-run_probe(Oid serverid, Oid userid, const char *topic, int timeout_ms)
+run_probe(Oid serverid, Oid userid, const WeirProbeRequest *request, int timeout_ms)
 {
 	ProbeCall	call = {0};
 	List	   *rows;
 
 	call.timeout_ms = timeout_ms;
 	call.deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
-	make_segment(&call, weir_kafka_options_of(serverid, userid), topic);
+	make_segment(&call, weir_kafka_options_of(serverid, userid), request);
 	if (!start_worker(&call))
 	{
 		dsm_detach(call.seg);
-		return list_make1(make_row("probe", "there is no slot for a background worker",
+		return list_make1(make_row("probe", ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+								   "there is no slot for a background worker",
 								   psprintf("max_worker_processes is %d: raise it, or stop other workers.",
 											max_worker_processes)));
 	}
@@ -382,15 +417,18 @@ run_probe(Oid serverid, Oid userid, const char *topic, int timeout_ms)
 List *
 weir_probe_server(Oid serverid, Oid userid, int timeout_ms)
 {
-	return run_probe(serverid, userid, NULL, timeout_ms);
+	WeirProbeRequest request = {0};
+
+	return run_probe(serverid, userid, &request, timeout_ms);
 }
 
 /* Tries a topic out, and returns what is wrong. */
 List *
 weir_probe_topic(Oid serverid, Oid userid, const char *topic, int timeout_ms)
 {
+	WeirProbeRequest request = {.topic = topic};
+	List	   *rows = run_probe(serverid, userid, &request, timeout_ms);
 	List	   *problems = NIL;
-	List	   *rows = run_probe(serverid, userid, topic, timeout_ms);
 	ListCell   *lc;
 
 	foreach(lc, rows)
@@ -399,4 +437,43 @@ weir_probe_topic(Oid serverid, Oid userid, const char *topic, int timeout_ms)
 			problems = lappend(problems, lfirst(lc));
 	}
 	return problems;
+}
+
+/* Asks for the offset of every partition of a topic at a time. */
+List *
+weir_probe_offsets(Oid serverid, Oid userid, const char *topic, const char *isolation_level,
+				   int64 time, int timeout_ms, const WeirProbeRow **problem)
+{
+	WeirProbeRequest request = {topic, isolation_level, time};
+	List	   *rows = run_probe(serverid, userid, &request, timeout_ms);
+	List	   *offsets = NIL;
+	ListCell   *lc;
+
+	foreach(lc, rows)
+	{
+		WeirProbeRow *row = lfirst(lc);
+		WeirProbeOffset *offset;
+
+		if (!row->ok)
+		{
+			*problem = row;
+			return NIL;
+		}
+		offset = palloc(sizeof(WeirProbeOffset));
+		offset->partition = row->partition;
+		offset->offset = row->offset;
+		offsets = lappend(offsets, offset);
+	}
+	return offsets;
+}
+
+/* Throws a problem. */
+void
+weir_probe_throw(const WeirProbeRow *problem)
+{
+	ereport(ERROR,
+			(errcode(problem->sqlstate),
+			 errmsg("%s", problem->detail),
+			 problem->hint[0] != '\0' ? errhint("%s", problem->hint) : 0));
+	pg_unreachable();
 }

@@ -49,7 +49,8 @@ check_offsets(Jsonb *offsets, const char *text)
 		{
 			char	   *key = pnstrdup(value.val.string.val, value.val.string.len);
 
-			if (key[0] == '\0' || strspn(key, "0123456789") != strlen(key) || strlen(key) > 9)
+			if (key[0] == '\0' || strspn(key, "0123456789") != strlen(key) || strlen(key) > 9 ||
+				(key[0] == '0' && key[1] != '\0'))
 				refuse(text);
 		}
 		else if (token == WJB_VALUE &&
@@ -111,6 +112,26 @@ weir_startpoint_canonical(const char *text)
 	if (strchr(text, '{'))
 		return pstrdup(text);
 	return pstrdup(timestamptz_to_str(parse_time(text)));
+}
+
+/* Does it say offsets itself, and of which partitions? */
+bool
+weir_startpoint_partitions(const WeirStartPoint *start, List **partitions)
+{
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	value;
+
+	*partitions = NIL;
+	if (!start->offsets)
+		return false;
+	it = JsonbIteratorInit(&start->offsets->root);
+	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+			*partitions = lappend_int(*partitions, atoi(pnstrdup(value.val.string.val, value.val.string.len)));
+	}
+	return true;
 }
 
 /* Does it say the offset of this partition itself? */

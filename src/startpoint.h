@@ -9,6 +9,8 @@
 
 #include "postgres.h"
 
+#include "nodes/pg_list.h"
+
 typedef struct WeirStartPoint WeirStartPoint;
 
 /* Reads earliest, latest, a timestamp or a jsonb of partition -> offset; throws 22023. */
@@ -16,6 +18,9 @@ extern WeirStartPoint *weir_startpoint_parse(const char *text);
 
 /* The same without regard to anybody's TimeZone, palloc'd: what to store. */
 extern char *weir_startpoint_canonical(const char *text);
+
+/* Does it say offsets itself?  Then also of which partitions: a List of int. */
+extern bool weir_startpoint_partitions(const WeirStartPoint *start, List **partitions);
 
 /* Does it say the offset of this partition itself? */
 extern bool weir_startpoint_offset(const WeirStartPoint *start, int32 partition, int64 *offset);

@@ -35,6 +35,7 @@
 #include "shared.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "storage/lock.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -65,7 +66,6 @@ typedef struct Worker
 	MemoryContext definition_context;	/* of stream */
 	MemoryContext batch_context;	/* reset after every batch and failure */
 	WeirStream *stream;			/* NULL: not loaded yet */
-	bool		fenced;
 	WeirSource	source;
 	WaitEventSet *waits;
 
@@ -243,16 +243,32 @@ load_definition(Worker *worker)
 			MemoryContextStrdup(worker->definition_context, stream->cluster_id) : NULL;
 }
 
-/* Waits until no other process is this worker. */
+/* Lets the fence go: no transaction's end at exit does that for a session's lock. */
+static void
+drop_fence(int code, Datum arg)
+{
+	AbortOutOfAnyTransaction();
+	LockReleaseAll(DEFAULT_LOCKMETHOD, true);
+}
+
+/*
+ * Waits until no other process is this worker.  An aborted transaction takes
+ * session locks along, so the fence is taken again whenever one may have.
+ */
 static void
 take_fence(Worker *worker)
 {
-	while (!worker->fenced)
+	bool		ours = false;
+
+	while (!ours)
 	{
+		MemoryContext old = CurrentMemoryContext;
+
 		StartTransactionCommand();
-		worker->fenced = weir_fence_worker(worker->slot.stream, worker->slot.worker);
+		ours = weir_fence_worker(worker->slot.stream, worker->slot.worker);
 		CommitTransactionCommand();
-		if (!worker->fenced)
+		MemoryContextSwitchTo(old);
+		if (!ours)
 			(void) pause_for(FENCE_RETRY_MS);
 	}
 }
@@ -327,7 +343,9 @@ handle_event(Worker *worker, const WeirConsumerEvent *event)
 			see_life(worker);
 			break;
 		case WEIR_EVENT_SILENT:
-			weir_worker_enter(WEIR_RETRYING, event->error.message, event->error.hint, 0);
+			/* That none can be reached says more. */
+			if (worker->doubt_since == 0)
+				weir_worker_enter(WEIR_RETRYING, event->error.message, event->error.hint, 0);
 			break;
 		case WEIR_EVENT_UNREACHABLE:
 			if (worker->doubt_since == 0)
@@ -444,6 +462,7 @@ apply_batch(Worker *worker)
 				FreeErrorData(error);
 				if (pause_for(wait))
 					return false;
+				take_fence(worker);
 				break;
 		}
 	}
@@ -622,6 +641,9 @@ weir_worker_main(Datum arg)
 	if (!weir_shared_attach(DatumGetInt32(arg), &worker->slot))
 		proc_exit(0);
 	BackgroundWorkerInitializeConnectionByOid(worker->slot.dboid, InvalidOid, 0);
+	before_shmem_exit(drop_fence, (Datum) 0);
+	/* As if something had been: 0 would stand for "never" in batch_due(). */
+	worker->last_commit = GetCurrentTimestamp();
 	worker->definition_context = AllocSetContextCreate(TopMemoryContext, "pg_weir definition",
 													   ALLOCSET_SMALL_SIZES);
 	worker->batch_context = AllocSetContextCreate(TopMemoryContext, "pg_weir batch",

@@ -28,7 +28,6 @@ static const int next_states[] PG_USED_FOR_ASSERTS_ONLY = {
 
 static WeirWorkerState current = WEIR_STARTING;
 static const char *stream_name = "";
-static char reason[WEIR_ERROR_LEN];
 
 /* Names the stream whose worker this process is. */
 void
@@ -70,9 +69,8 @@ weir_worker_enter(WeirWorkerState next, const char *why, const char *hint, Times
 	if (next == current && !why)
 		return;
 
-	if (next != current || strncmp(reason, why, WEIR_ERROR_LEN - 1) != 0)
+	if (next != current)
 		log_change(next, why, hint);
-	strlcpy(reason, why ? why : "", sizeof(reason));
 	weir_shared_set_state(next, why, hint, next_try);
 	current = next;
 

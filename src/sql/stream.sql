@@ -74,3 +74,13 @@ COMMENT ON FUNCTION weir.stop(regclass) IS
 CREATE FUNCTION weir_internal.ring() RETURNS void
 LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_ring';
 COMMENT ON FUNCTION weir_internal.ring() IS 'has the launcher look at this database''s streams after commit';
+
+CREATE FUNCTION weir.seek(stream regclass, seek_to text, reset boolean DEFAULT false) RETURNS void
+LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_seek';
+COMMENT ON FUNCTION weir.seek(regclass, text, boolean) IS
+'Sets from where a stream reads on: earliest, latest, a timestamp, or {"partition": offset, …} as JSON. Going back over events already applied is refused (22023), as they would count twice.';
+
+CREATE FUNCTION weir.wait(stream regclass, timeout_after interval DEFAULT '10 s') RETURNS void
+LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_wait';
+COMMENT ON FUNCTION weir.wait(regclass, interval) IS
+'Waits until a stream runs and has applied everything the broker has now. Error 57014 after timeout_after; 55000 if the stream is stopped or has failed.';

@@ -20,7 +20,7 @@
 
 #include "kafka-tool.h"
 
-#define REQUEST_TIMEOUT_MS	10000
+#define REQUEST_TIMEOUT_MS	5000
 #define MAX_COMMON_OPTIONS	32
 
 typedef struct Subcommand

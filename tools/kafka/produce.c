@@ -267,6 +267,7 @@ create_producer(const ProduceArgs *args, rd_kafka_resp_err_t *first_error)
 	}
 	conf_set(conf, "enable.idempotence", "true");
 	conf_set(conf, "partitioner", "murmur2_random");
+	conf_set(conf, "topic.metadata.propagation.max.ms", "5000");
 	conf_set(conf, "linger.ms", "5");
 	conf_set(conf, "queue.buffering.max.messages", "500000");
 	conf_set(conf, "queue.buffering.max.kbytes", "262144");

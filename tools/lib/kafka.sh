@@ -18,8 +18,8 @@ kafka_fetch()
 		[ ! -d "$KAFKA_JARS" ] || exit 0
 		rm -rf "$KAFKA_JARS.part"
 		mvn -q -B -f "$TOOLS/kafka/pom.xml" dependency:copy-dependencies \
-			-DincludeScope=runtime -DoutputDirectory="$KAFKA_JARS.part" >&2
-		mv "$KAFKA_JARS.part" "$KAFKA_JARS"
+			-DincludeScope=runtime -DoutputDirectory="$KAFKA_JARS.part" >&2 &&
+			mv "$KAFKA_JARS.part" "$KAFKA_JARS"
 	) 8>"$CACHE/lock" || die "could not fetch Apache Kafka with Maven"
 }
 
@@ -58,7 +58,7 @@ kafka_configure()
 		replica.fetch.max.bytes=16777216
 		socket.request.max.bytes=134217728
 	END
-	echo "127.0.0.1:$port" >"$STATE/kafka/bootstrap"
+	echo "127.0.0.1:$port" >"$STATE/run/bootstrap"
 }
 
 # kafka_java CLASS ARGUMENT…: becomes that Java program.
@@ -87,7 +87,7 @@ kafka_launch()
 {
 	[ -z "$(process_pid kafka)" ] || return 0
 	mkdir -p "$STATE/kafka"
-	[ -f "$STATE/kafka/bootstrap" ] || kafka_configure
+	[ -f "$STATE/kafka/server.properties" ] || kafka_configure
 	[ -f "$STATE/kafka/data/meta.properties" ] || kafka_format
 	# exec in a subshell: the pid is Java's own.
 	export -f kafka_java
@@ -104,6 +104,6 @@ kafka_answers()
 kafka_wait()
 {
 	local bootstrap
-	bootstrap=$(<"$STATE/kafka/bootstrap")
+	bootstrap=$(<"$STATE/run/bootstrap")
 	wait_until 60 "Kafka to answer" kafka_answers "$bootstrap"
 }

@@ -23,4 +23,5 @@ mock_launch()
 		process_spawn mock "$MOCK_TOOL" serve "$STATE/run/mock.sock" "$MOCK_BROKERS"
 	fi
 	wait_until 10 "the mock cluster to answer" mock_answers
+	mock_send bootstrap >"$STATE/run/bootstrap"
 }

@@ -29,6 +29,11 @@ has_extension()
 	[ -f "$("$PG_CONFIG" --sharedir)/extension/$1.control" ]
 }
 
+has_compiler()
+{
+	command -v cc && command -v make
+}
+
 # Fills MISSING with the packages that BROKER and the build need.
 packages_check()
 {
@@ -37,13 +42,12 @@ packages_check()
 	need postgresql-server-dev-15 has_server_headers
 	need postgresql-15-cron has_extension pg_cron
 	need postgresql-15-pgtap has_extension pgtap
-	need build-essential command -v cc
-	need build-essential command -v make
+	need build-essential has_compiler
 	need pkg-config command -v pkg-config
 	need librdkafka-dev pkg-config --exists rdkafka
 	if [ "$BROKER" = kafka ]; then
 		need openjdk-17-jre-headless command -v java
-		need maven command -v mvn
+		[ -d "$KAFKA_JARS" ] || need maven command -v mvn
 	fi
 }
 

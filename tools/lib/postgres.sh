@@ -42,21 +42,25 @@ extension_is_installed()
 	done
 }
 
-# Builds everything; sandboxes that start at the same time take turns.
+build_all()
+{
+	make -C "$REPO" PG_CONFIG="$PG_CONFIG" &&
+		make -C "$TOOLS/kafka" &&
+		make -C "$TOOLS/mock"
+}
+
+# Builds everything and installs the extension where it differs; sandboxes that
+# start at the same time take turns.
 build()
 {
 	local log=$STATE/log/build.log
 	(
 		flock 8
-		{
-			make -C "$REPO" PG_CONFIG="$PG_CONFIG"
-			make -C "$TOOLS/kafka"
-			[ "$BROKER" != mock ] || make -C "$TOOLS/mock"
-		} >"$log" 2>&1 || die "the build failed: see $log"
-		extension_is_installed || {
-			say "installing pg_weir below $("$PG_CONFIG" --pkglibdir)"
-			make -C "$REPO" PG_CONFIG="$PG_CONFIG" install >>"$log" 2>&1
-		} || die "make install failed (does it need root?): see $log"
+		build_all >"$log" 2>&1 || die "the build failed: see $log"
+		! extension_is_installed || exit 0
+		say "installing pg_weir below $("$PG_CONFIG" --pkglibdir)"
+		make -C "$REPO" PG_CONFIG="$PG_CONFIG" install >>"$log" 2>&1 ||
+			die "make install failed (does it need root?): see $log"
 	) 8<"$REPO/Makefile" 9>&-
 }
 
@@ -124,33 +128,52 @@ cluster_answers()
 	SANDBOX_DATABASE=template1 sql -c 'SELECT 1' >/dev/null 2>&1
 }
 
-# Kills the whole cluster the way a power cut does.  The postmaster is stopped
-# first, so that no child escapes the list, and dies first, so that it does not
-# notice the others.
+# Prints the pids of the cluster's processes, whether or not the postmaster is
+# among them.
+cluster_processes()
+{
+	local proc
+	for proc in /proc/[0-9]*; do
+		if [ "$(readlink "$proc/cwd")" = "$STATE/pg" ] &&
+			[[ $(readlink "$proc/exe") =~ /postgres( \(deleted\))?$ ]]; then
+			echo "${proc#/proc/}"
+		fi
+	done 2>/dev/null
+}
+
+# Kills the whole cluster, or what is left of it, the way a power cut does.  The
+# postmaster is stopped first, so that no child escapes the list, and dies
+# first, so that it does not notice the others.
 cluster_kill()
 {
-	local postmaster children pid
+	local postmaster pids pid
 	postmaster=$(postmaster_pid)
-	[ -n "$postmaster" ] || return 0
-	kill -STOP "$postmaster"
-	children=$(pgrep -P "$postmaster" || true)
-	kill -KILL "$postmaster"
-	for pid in $children; do
+	if [ -n "$postmaster" ]; then
+		kill -STOP "$postmaster"
+		pids=$(cluster_processes)
+		kill -KILL "$postmaster"
+	else
+		pids=$(cluster_processes)
+	fi
+	for pid in $pids; do
 		kill -KILL "$pid" 2>/dev/null || true
 	done
-	for pid in $postmaster $children; do
+	for pid in $pids; do
 		wait_until 10 "process $pid to end" process_is_gone "$pid"
 	done
-	postmaster_await_burial "$postmaster"
+	postmaster_await_burial
 }
 
 # PostgreSQL takes a zombie of the old postmaster for a running one.  Where
 # nobody collects zombies, its pidfile has to go: nothing of it is alive.
 postmaster_await_burial()
 {
-	local try
+	local pid try
+	{ read -r pid <"$STATE/pg/postmaster.pid"; } 2>/dev/null || return 0
 	for try in {1..60}; do
-		[ -d "/proc/$1" ] || return 0
+		[ -d "/proc/$pid" ] || return 0
+		# Somebody else has the pid by now: PostgreSQL sees that as well.
+		process_is_gone "$pid" || return 0
 		sleep 0.05
 	done
 	rm -f "$STATE/pg/postmaster.pid"
@@ -164,8 +187,8 @@ cluster_remove()
 	if [ -n "$(postmaster_pid)" ]; then
 		as_postgres "$(pg_bin pg_ctl)" stop -D "$STATE/pg" -m immediate -w -t 5 -s \
 			>/dev/null 2>&1 || true
-		cluster_kill
 	fi
+	cluster_kill
 	segment=$(awk 'NR == 7 { print $2 }' "$STATE/pg/postmaster.pid" 2>/dev/null || true)
 	[ -z "$segment" ] || ipcrm -m "$segment" 2>/dev/null || true
 	rm -rf "$STATE/pg"
@@ -175,6 +198,7 @@ cluster_ensure()
 {
 	[ -f "$STATE/pg/PG_VERSION" ] || cluster_create
 	if [ -z "$(postmaster_pid)" ]; then
+		cluster_kill
 		cluster_set ${SETTINGS[@]+"${SETTINGS[@]}"}
 		cluster_start
 	fi

@@ -43,6 +43,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -52,6 +53,7 @@
 #define MAX_COMMAND		4096
 #define MAX_ARGS		8
 #define MAX_ERRORS		10000
+#define ANSWER_TIMEOUT_S	10
 #define lengthof(array) (sizeof(array) / sizeof((array)[0]))
 
 /* Why the current command cannot be carried out; empty while it can. */
@@ -431,9 +433,11 @@ send_command(const char *path, char **words)
 	struct sockaddr_un address = socket_address(path);
 	int			fd = socket(AF_UNIX, SOCK_STREAM, 0);
 	char		answer[MAX_COMMAND] = "";
+	const struct timeval patience = {ANSWER_TIMEOUT_S, 0};
 	FILE	   *stream;
 
-	if (fd < 0 || connect(fd, (struct sockaddr *) &address, sizeof(address)) < 0)
+	if (fd < 0 || connect(fd, (struct sockaddr *) &address, sizeof(address)) < 0 ||
+		setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) < 0)
 		die(path);
 	for (; *words != NULL; words++)
 		dprintf(fd, "%s%c", *words, words[1] ? ' ' : '\n');

@@ -1,0 +1,244 @@
+/*
+ * api_seek.c
+ *	  weir.seek: sets from where a stream reads on.
+ *
+ * A stream that has consumed nothing is as good as new: its partitions are
+ * forgotten, and the worker registers them at the new start.  Any other one
+ * goes forward only, for what is applied would be counted twice.
+ *
+ * Applied offsets are all there is to set; the workers, woken at commit, find
+ * a changed definition and start over from them.
+ */
+#include "postgres.h"
+
+#include "arguments.h"
+#include "catalog.h"
+#include "catalog/pg_type.h"
+#include "catalog_stream.h"
+#include "fmgr.h"
+#include "kafka_options.h"
+#include "probe.h"
+#include "startpoint.h"
+#include "utils/builtins.h"
+#include "wake.h"
+
+/* How long the broker may take to say where a time is. */
+#define PROBE_TIMEOUT_MS 10000
+
+#define TIME_END INT64CONST(-1)
+
+PG_FUNCTION_INFO_V1(weir_seek);
+
+/* Everything about one call. */
+typedef struct Seek
+{
+	WeirStream *stream;
+	WeirStartPoint *start;
+	const char *text;			/* what to seek to, as it is stored */
+	List	   *applied;		/* of WeirApplied */
+	List	   *ends;			/* of WeirProbeOffset; NIL: not asked yet */
+} Seek;
+
+/* Raises 22004 for a NULL argument. */
+static void
+check_argument(FunctionCallInfo fcinfo, int argument, const char *name)
+{
+	if (PG_ARGISNULL(argument))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("parameter \"%s\" must not be NULL", name)));
+}
+
+/* Throws where this transaction does not see what another one has committed. */
+static void
+moved_meanwhile(const Seek *seek)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("stream \"%s\" has read on since this transaction began", seek->stream->name),
+			 errhint("Try again, or use READ COMMITTED.")));
+}
+
+/* Asks the broker for offsets at a time. */
+static List *
+ask_broker(const Seek *seek, int64 time, const WeirProbeRow **problem)
+{
+	WeirStream *stream = seek->stream;
+
+	return weir_probe_offsets(weir_kafka_server_for(stream->server, stream->owner), stream->owner,
+							  stream->topic, stream->isolation_level, time,
+							  PROBE_TIMEOUT_MS, problem);
+}
+
+/* Finds a registered partition. */
+static WeirApplied *
+find_applied(const Seek *seek, int32 partition)
+{
+	ListCell   *lc;
+
+	foreach(lc, seek->applied)
+	{
+		WeirApplied *applied = lfirst(lc);
+
+		if (applied->partition == partition)
+			return applied;
+	}
+	return NULL;
+}
+
+/* Returns the offsets that the start point says itself; those partitions must be registered. */
+static List *
+said_offsets(const Seek *seek, List *partitions)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	foreach(lc, partitions)
+	{
+		WeirProbeOffset *target = palloc(sizeof(WeirProbeOffset));
+
+		target->partition = lfirst_int(lc);
+		(void) weir_startpoint_offset(seek->start, target->partition, &target->offset);
+		if (find_applied(seek, target->partition) == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("stream \"%s\" has no partition %d", seek->stream->name, target->partition),
+					 errdetail("It has %d, numbered from 0.", list_length(seek->applied))));
+		result = lappend(result, target);
+	}
+	return result;
+}
+
+/* Returns the offset to go to for each partition. */
+static List *
+find_targets(const Seek *seek)
+{
+	List	   *partitions;
+	List	   *targets;
+	const WeirProbeRow *problem = NULL;
+
+	if (weir_startpoint_partitions(seek->start, &partitions))
+		return said_offsets(seek, partitions);
+	targets = ask_broker(seek, weir_startpoint_time(seek->start), &problem);
+	if (problem != NULL)
+		weir_probe_throw(problem);
+	return targets;
+}
+
+/*
+ * Does the broker's partition end before what is applied?  Then it is not the
+ * one that was read, and nothing in it would be counted twice.
+ */
+static bool
+is_another(Seek *seek, const WeirApplied *applied)
+{
+	const WeirProbeRow *problem = NULL;
+	ListCell   *lc;
+
+	if (seek->ends == NIL)
+		seek->ends = ask_broker(seek, TIME_END, &problem);
+	foreach(lc, seek->ends)
+	{
+		WeirProbeOffset *end = lfirst(lc);
+
+		if (end->partition == applied->partition)
+			return end->offset < applied->offset;
+	}
+	return false;
+}
+
+/* Moves one partition, forward only. */
+static void
+move_partition(Seek *seek, const WeirProbeOffset *target)
+{
+	WeirApplied *applied = find_applied(seek, target->partition);
+	Oid			relid = seek->stream->relid;
+
+	if (applied == NULL)
+	{
+		weir_catalog_add_partitions(relid, 1, &target->partition, &target->offset);
+		return;
+	}
+	if (target->offset == applied->offset)
+		return;
+	if (target->offset < applied->offset && !is_another(seek, applied))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("stream \"%s\" cannot go back to offset " INT64_FORMAT
+						" of partition %d, which is applied up to offset " INT64_FORMAT,
+						seek->stream->name, target->offset, target->partition, applied->offset),
+				 errhint("Going back would count events twice. To read them again, create another stream on the topic.")));
+	if (!weir_catalog_move_partition(relid, target->partition, target->offset))
+		moved_meanwhile(seek);
+}
+
+/* Moves the partitions of a stream that has consumed something. */
+static void
+move_on(Seek *seek)
+{
+	ListCell   *lc;
+
+	foreach(lc, find_targets(seek))
+		move_partition(seek, lfirst(lc));
+
+	/* the user has said where to go on, on whatever cluster this is now */
+	weir_catalog_set_cluster_id(seek->stream->relid, NULL);
+}
+
+/* Lets a stream that has consumed nothing begin elsewhere. */
+static void
+begin_anew(Seek *seek)
+{
+	WeirStreamField start_from = {"start_from", TEXTOID, CStringGetTextDatum(seek->text), false};
+	List	   *partitions;
+
+	if (seek->applied != NIL && weir_startpoint_partitions(seek->start, &partitions))
+		(void) said_offsets(seek, partitions);
+	if (weir_catalog_forget_partitions(seek->stream->relid) != list_length(seek->applied))
+		moved_meanwhile(seek);
+	weir_catalog_update_stream(seek->stream->relid, 1, &start_from);
+}
+
+/* Has anything been consumed from Kafka? */
+static bool
+has_consumed(const Seek *seek)
+{
+	ListCell   *lc;
+
+	foreach(lc, seek->applied)
+	{
+		if (((WeirApplied *) lfirst(lc))->consumed > 0)
+			return true;
+	}
+	return false;
+}
+
+/* weir.seek */
+Datum
+weir_seek(PG_FUNCTION_ARGS)
+{
+	Seek		seek = {0};
+	char	   *seek_to;
+
+	seek.stream = weir_arg_own_kafka_stream(fcinfo);
+	check_argument(fcinfo, 1, "seek_to");
+	check_argument(fcinfo, 2, "reset");
+	if (PG_GETARG_BOOL(2))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("seek with reset is not available in this version"),
+				 errhint("Drop the stream and create it again with another start_from.")));
+	seek_to = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	seek.start = weir_startpoint_parse(seek_to);
+	seek.text = weir_startpoint_canonical(seek_to);
+
+	weir_fence_exclusive(seek.stream->relid);
+	seek.applied = weir_catalog_latest_applied(seek.stream->relid);
+	if (has_consumed(&seek))
+		move_on(&seek);
+	else
+		begin_anew(&seek);
+	weir_catalog_touch(seek.stream->relid);
+	weir_wake_at_commit(seek.stream->relid);
+	PG_RETURN_VOID();
+}

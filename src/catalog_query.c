@@ -1,0 +1,90 @@
+/*
+ * catalog_query.c
+ *	  Statements on the catalogue's tables, and columns of what they return.
+ */
+#include "postgres.h"
+
+#include "catalog_query.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+/* Plans a statement, unless that is done. */
+static void
+prepare(WeirCatalogStatement *statement)
+{
+	SPIPlanPtr	plan;
+
+	if (statement->plan != NULL)
+		return;
+	plan = SPI_prepare(statement->sql, statement->nargs, statement->argtypes);
+	if (plan == NULL)
+		elog(ERROR, "could not prepare \"%s\": %s",
+			 statement->sql, SPI_result_code_string(SPI_result));
+	SPI_keepplan(plan);
+	statement->plan = plan;
+}
+
+/* Checks how a statement has ended. */
+static bool
+found(WeirCatalogStatement *statement, int rc, int expected)
+{
+	if (rc != expected)
+		elog(ERROR, "unexpected result of \"%s\": %s",
+			 statement->sql, SPI_result_code_string(rc));
+	return SPI_processed > 0;
+}
+
+/* Executes a statement. */
+bool
+weir_catalog_execute(WeirCatalogStatement *statement, Datum *values, const char *nulls, int expected)
+{
+	prepare(statement);
+	return found(statement, SPI_execute_plan(statement->plan, values, nulls, false, 0), expected);
+}
+
+/* Executes a SELECT with a snapshot of its own. */
+bool
+weir_catalog_execute_latest(WeirCatalogStatement *statement, Datum *values)
+{
+	prepare(statement);
+	return found(statement,
+				 SPI_execute_snapshot(statement->plan, values, NULL, GetLatestSnapshot(),
+									  InvalidSnapshot, true, false, 0),
+				 SPI_OK_SELECT);
+}
+
+/* Returns a value. */
+Datum
+weir_catalog_column(HeapTuple tuple, int position, bool *isnull)
+{
+	return SPI_getbinval(tuple, SPI_tuptable->tupdesc, position, isnull);
+}
+
+/* Returns a text, name or other value as a string in context, or NULL. */
+char *
+weir_catalog_string(HeapTuple tuple, int position, MemoryContext context)
+{
+	char	   *value = SPI_getvalue(tuple, SPI_tuptable->tupdesc, position);
+
+	return value == NULL ? NULL : MemoryContextStrdup(context, value);
+}
+
+/* Returns a bigint. */
+int64
+weir_catalog_int64(HeapTuple tuple, int position, int64 if_null)
+{
+	bool		isnull;
+	Datum		value = weir_catalog_column(tuple, position, &isnull);
+
+	return isnull ? if_null : DatumGetInt64(value);
+}
+
+/* Returns an int, or an OID as one. */
+int32
+weir_catalog_int32(HeapTuple tuple, int position, int32 if_null)
+{
+	bool		isnull;
+	Datum		value = weir_catalog_column(tuple, position, &isnull);
+
+	return isnull ? if_null : DatumGetInt32(value);
+}

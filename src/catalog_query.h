@@ -1,0 +1,36 @@
+/*
+ * catalog_query.h
+ *	  Statements on the catalogue's tables, and columns of what they return.
+ *
+ * Floor 1, for catalog*.c alone.  All need a session: weir_catalog_enter().
+ */
+#ifndef WEIR_CATALOG_QUERY_H
+#define WEIR_CATALOG_QUERY_H
+
+#include "postgres.h"
+
+#include "executor/spi.h"
+
+/* A statement that is planned once per session. */
+typedef struct WeirCatalogStatement
+{
+	const char *sql;
+	int			nargs;
+	Oid			argtypes[20];
+	SPIPlanPtr	plan;
+} WeirCatalogStatement;
+
+/* Executes a statement; did it find or change a row? */
+extern bool weir_catalog_execute(WeirCatalogStatement *statement, Datum *values,
+								 const char *nulls, int expected);
+
+/* Executes a SELECT that sees what others have committed by now, whatever the isolation level. */
+extern bool weir_catalog_execute_latest(WeirCatalogStatement *statement, Datum *values);
+
+/* Values of a row of SPI_tuptable, by position from 1. */
+extern Datum weir_catalog_column(HeapTuple tuple, int position, bool *isnull);
+extern char *weir_catalog_string(HeapTuple tuple, int position, MemoryContext context);
+extern int64 weir_catalog_int64(HeapTuple tuple, int position, int64 if_null);
+extern int32 weir_catalog_int32(HeapTuple tuple, int position, int32 if_null);
+
+#endif							/* WEIR_CATALOG_QUERY_H */

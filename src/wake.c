@@ -1,0 +1,50 @@
+/*
+ * wake.c
+ *	  Waking workers when a transaction commits.
+ *
+ * Earlier they would find nothing changed.  What waking does is worker.c's.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "nodes/pg_list.h"
+#include "utils/memutils.h"
+#include "wake.h"
+#include "worker.h"
+
+/* Streams whose workers are to be woken at commit. */
+static List *to_wake = NIL;
+
+/* Wakes workers once the transaction that touched their streams has committed. */
+static void
+wake_all(XactEvent event, void *arg)
+{
+	ListCell   *lc;
+
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
+		return;
+	if (event == XACT_EVENT_COMMIT)
+	{
+		foreach(lc, to_wake)
+			weir_worker_wake(MyDatabaseId, lfirst_oid(lc));
+	}
+	to_wake = NIL;				/* its memory goes with the transaction */
+}
+
+/* Notes a stream whose workers are to be woken at commit. */
+void
+weir_wake_at_commit(Oid stream)
+{
+	static bool registered = false;
+	MemoryContext old;
+
+	if (!registered)
+	{
+		RegisterXactCallback(wake_all, NULL);
+		registered = true;
+	}
+	old = MemoryContextSwitchTo(TopTransactionContext);
+	to_wake = list_append_unique_oid(to_wake, stream);
+	MemoryContextSwitchTo(old);
+}

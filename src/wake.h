@@ -1,0 +1,18 @@
+/*
+ * wake.h
+ *	  Waking workers when a transaction commits.
+ *
+ * Floor 4.
+ */
+#ifndef WEIR_WAKE_H
+#define WEIR_WAKE_H
+
+#include "postgres.h"
+
+/*
+ * Makes the workers of a stream, and the launcher, look at its definition
+ * once this transaction has committed.  InvalidOid: the launcher alone.
+ */
+extern void weir_wake_at_commit(Oid stream);
+
+#endif							/* WEIR_WAKE_H */
