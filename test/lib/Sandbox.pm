@@ -1,0 +1,117 @@
+# A sandbox of a test's own (tools/sandbox), and ways to wait for things there.
+
+package Sandbox;
+
+use strict;
+use warnings;
+
+use File::Basename qw(dirname);
+use File::Temp qw(tempdir);
+use IPC::Run ();
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+my $tool = dirname(__FILE__) . '/../../tools/sandbox';
+
+# Starts a sandbox with the given kind of broker, mock or kafka.
+sub new
+{
+	my ($class, $broker, @settings) = @_;
+	my $directory = tempdir('weir-test-XXXX', TMPDIR => 1, CLEANUP => 1);
+	my $self = bless { directory => $directory }, $class;
+
+	$self->run('', 'up', "--$broker", map { ('--set', $_) } @settings);
+	return $self;
+}
+
+# Runs a verb that must succeed; returns its output.
+sub run
+{
+	my ($self, $input, @verb) = @_;
+	my ($out, $err) = ('', '');
+
+	local $ENV{WEIR_SANDBOX} = $self->{directory};
+	IPC::Run::run([ $tool, @verb ], \$input, \$out, \$err, IPC::Run::timeout(300))
+	  or die "sandbox @verb: $err";
+	chomp $out;
+	return $out;
+}
+
+sub sql
+{
+	my ($self, $query) = @_;
+
+	return $self->run($query, qw(psql -X -q -A -t -v ON_ERROR_STOP=1));
+}
+
+# Creates a stream with columns id and ts, and starts it.
+sub stream
+{
+	my ($self, $name, $topic, $more) = @_;
+
+	$more = $more ? ", $more" : '';
+	$self->sql("SELECT weir.create_stream('$name', columns => 'id int, ts timestamptz',"
+		  . " server => 'kafka', topic => '$topic', time_unit => 'ms' $more);"
+		  . " SELECT weir.start('$name')");
+}
+
+# Sends events numbered from .. to.
+sub produce
+{
+	my ($self, $topic, $from, $to, @options) = @_;
+
+	$self->run(join('', map { qq({"id": $_, "ts": 1700000000000}\n) } $from .. $to),
+		'produce', $topic, @options);
+}
+
+# Waits until a query answers as expected, and reports it.
+sub poll
+{
+	my ($self, $query, $expected, $name) = @_;
+	my $deadline = time + 60;
+	my $answer;
+
+	do
+	{
+		sleep 0.1 if defined $answer;
+		$answer = eval { $self->sql($query) } // "error: $@";
+	} until $answer =~ /^(?:$expected)$/ || time > $deadline;
+	like($answer, qr/^(?:$expected)$/, $name);
+}
+
+# Waits until the first worker of a stream is in a state.
+sub poll_state
+{
+	my ($self, $stream, $state, $name) = @_;
+
+	$self->poll("SELECT state FROM weir_internal.worker_slots()"
+		  . " WHERE stream = '$stream'::regclass AND worker = 0", $state, $name);
+}
+
+# Returns a column of the first worker of a stream.
+sub worker
+{
+	my ($self, $stream, $column) = @_;
+
+	return $self->sql("SELECT $column FROM weir_internal.worker_slots()"
+		  . " WHERE stream = '$stream'::regclass AND worker = 0");
+}
+
+# Takes the sandbox down; an exit does so too.
+sub down
+{
+	my ($self) = @_;
+
+	$self->run('', 'down');
+	$self->{down} = 1;
+}
+
+sub DESTROY
+{
+	my ($self) = @_;
+
+	local $?;
+	eval { $self->run('', 'down') } unless $self->{down};
+}
+
+1;
