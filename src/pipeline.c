@@ -186,21 +186,19 @@ weir_pipeline_apply(Oid stream, int64 version, WeirBatch *batch,
 	return outcome;
 }
 
-/* The watermark of a stream: the least of its partitions', idle ones left out. */
-static TimestampTz
-stream_watermark(Oid stream)
+/* Leaves partitions out of the stream's watermark, in a transaction of its own. */
+void
+weir_pipeline_leave_out(Oid stream, int n, const int32 *partitions)
 {
-	TimestampTz least = DT_NOEND;
-	ListCell   *lc;
+	MemoryContext context = CurrentMemoryContext;
 
-	foreach(lc, weir_catalog_load_partitions(stream))
-	{
-		WeirProgress *progress = lfirst(lc);
-
-		if (progress->partition >= 0 && !progress->idle)
-			least = Min(least, progress->watermark);
-	}
-	return least == DT_NOEND ? DT_NOBEGIN : least;
+	StartTransactionCommand();
+	weir_fence_share(stream);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	weir_catalog_leave_out(stream, n, partitions);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
 }
 
 /* Gives ingested messages the next offsets of their partition, whose row stays locked. */
@@ -269,7 +267,7 @@ weir_pipeline_ingest(Oid stream, int32 partition, WeirBatch *batch, WeirCounts *
 	assign_offsets(runtime, partition, batch);
 	weir_apply_begin(&apply, runtime, batch);
 	if (partition == WEIR_INGEST_PARTITION)
-		apply.least_watermark = stream_watermark(stream);
+		apply.least_watermark = weir_catalog_stream_watermark(stream);
 	run_in_session(runtime, &apply, batch);
 	if (!save(&apply, counts))
 		elog(ERROR, "partition %d of stream \"%s\" moved under its lock",
