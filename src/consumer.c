@@ -43,6 +43,16 @@
 /* Descriptors that librdkafka opens: a socket and a pipe for each of few brokers. */
 #define EXTERNAL_FDS 8
 
+/*
+ * Up to 2.1 librdkafka looks only once a second whether a queue that was full
+ * has room again, which would cap a worker at a queue's worth a second.  Any
+ * request makes it look; this often at most is one sent for that alone.
+ */
+#define NUDGE_MS 10
+#define NUDGE_BELOW 90000		/* messages queued; librdkafka fetches below 100,000 */
+#define NUDGE_TIMEOUT_MS 1
+#define FETCHES_WITHOUT_NUDGE 0x02020000	/* rd_kafka_version() */
+
 /* What is known of a partition. */
 typedef struct PartitionState
 {
@@ -73,6 +83,7 @@ struct WeirConsumer
 	int			nat_end;		/* partitions that are at their end */
 
 	Size		average;		/* size of recent messages */
+	TimestampTz nudged_at;
 	rd_kafka_message_t *chunk[CHUNK];
 
 	WeirConsumerEvent events[MAX_EVENTS];
@@ -168,6 +179,8 @@ make_conf(const WeirConsumerSpec *spec)
 
 	set_budget(conf, spec->options, spec->memory_mb);
 	set_number(conf, "statistics.interval.ms", 5000);
+	if (rd_kafka_version() >= FETCHES_WITHOUT_NUDGE)
+		set_number(conf, "fetch.queue.backoff.ms", NUDGE_MS);
 	rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_STATS | RD_KAFKA_EVENT_LOG);
 	return conf;
 }
@@ -600,6 +613,35 @@ chunk_size(const WeirConsumer *consumer, int max, Size max_bytes)
 	return Max(1, Min(Min(max, CHUNK), (int) Min(fitting, CHUNK)));
 }
 
+/*
+ * Makes librdkafka look whether there is room for another fetch: asks the
+ * leaders of partitions that are behind for an offset, and does not wait for
+ * what they say.
+ */
+static void
+nudge_fetchers(WeirConsumer *consumer)
+{
+	rd_kafka_topic_partition_list_t *list;
+	TimestampTz now = GetCurrentTimestamp();
+	int			pace = NUDGE_MS * (1 + consumer->npartitions / 100);
+
+	if (rd_kafka_version() >= FETCHES_WITHOUT_NUDGE ||
+		consumer->nat_end == consumer->npartitions ||
+		!TimestampDifferenceExceeds(consumer->nudged_at, now, pace) ||
+		rd_kafka_queue_length(consumer->queue) > NUDGE_BELOW)
+		return;
+	consumer->nudged_at = now;
+	list = rd_kafka_topic_partition_list_new(consumer->npartitions);
+	for (int i = 0; i < consumer->npartitions; i++)
+	{
+		if (!consumer->partitions[i].at_end)
+			rd_kafka_topic_partition_list_add(list, consumer->topic_name,
+											  consumer->partitions[i].partition)->offset = WEIR_OFFSET_LATEST;
+	}
+	(void) rd_kafka_offsets_for_times(consumer->rk, list, NUDGE_TIMEOUT_MS);
+	rd_kafka_topic_partition_list_destroy(list);
+}
+
 /* Takes at most max messages and about max_bytes. */
 int
 weir_consumer_poll(WeirConsumer *consumer, WeirMessage *messages, int max, Size max_bytes)
@@ -635,6 +677,8 @@ weir_consumer_poll(WeirConsumer *consumer, WeirMessage *messages, int max, Size 
 		if (n > n_before)
 			consumer->average = (consumer->average * 3 + (bytes - before) / (n - n_before)) / 4;
 	}
+	if (n > 0)
+		nudge_fetchers(consumer);
 	return n;
 }
 
