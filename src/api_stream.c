@@ -240,6 +240,41 @@ check_arguments(FunctionCallInfo fcinfo)
 	check_combinations(fcinfo);
 }
 
+/* Refuses a constraint that would be lost on the children that hold the rows. */
+static void
+check_constraint(const Constraint *constraint, const char *name)
+{
+	ConstrType	type = constraint->contype;
+
+	if (type == CONSTR_PRIMARY || type == CONSTR_UNIQUE || type == CONSTR_EXCLUSION ||
+		type == CONSTR_FOREIGN || type == CONSTR_IDENTITY)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("stream \"%s\" cannot have primary key, unique, exclusion, foreign key or identity constraints", name),
+				 errhint("Its rows come and go by whole child tables. NOT NULL, CHECK, DEFAULT and GENERATED are honoured.")));
+}
+
+/* Refuses the serial types: an event read again would get another number. */
+static void
+check_column_type(const ColumnDef *column, const char *name)
+{
+	static const char *const serials[] = {
+		"smallserial", "serial2", "serial", "serial4", "bigserial", "serial8"
+	};
+
+	if (column->typeName == NULL || list_length(column->typeName->names) != 1)
+		return;
+	for (int i = 0; i < lengthof(serials); i++)
+	{
+		if (strcmp(strVal(linitial(column->typeName->names)), serials[i]) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("column \"%s\" of stream \"%s\" cannot be of type %s",
+							column->colname, name, serials[i]),
+					 errhint("The columns _partition and _offset number events, always alike.")));
+	}
+}
+
 /*
  * Checks that the text between the parentheses is a list of columns and their
  * constraints and nothing else, and that nothing in it would be lost on the
@@ -249,8 +284,7 @@ static void
 check_columns(const char *sql, const char *name)
 {
 	List	   *parsed = raw_parser(sql, RAW_PARSE_DEFAULT);
-	CreateStmt *stmt = linitial_node(RawStmt, parsed)->stmt == NULL ? NULL :
-		(CreateStmt *) linitial_node(RawStmt, parsed)->stmt;
+	CreateStmt *stmt = (CreateStmt *) linitial_node(RawStmt, parsed)->stmt;
 	ListCell   *lc;
 
 	if (list_length(parsed) != 1 || stmt == NULL || !IsA(stmt, CreateStmt) || stmt->inhRelations != NIL)
@@ -259,23 +293,17 @@ check_columns(const char *sql, const char *name)
 	foreach(lc, stmt->tableElts)
 	{
 		Node	   *element = lfirst(lc);
-		List	   *constraints = IsA(element, ColumnDef) ? ((ColumnDef *) element)->constraints :
-			IsA(element, Constraint) ? list_make1(element) : NIL;
 		ListCell   *lc2;
 
 		if (IsA(element, TableLikeClause))
 			refuse("parameter \"columns\" cannot have LIKE", "Write the columns out.");
-		foreach(lc2, constraints)
-		{
-			ConstrType	type = lfirst_node(Constraint, lc2)->contype;
-
-			if (type == CONSTR_PRIMARY || type == CONSTR_UNIQUE || type == CONSTR_EXCLUSION ||
-				type == CONSTR_FOREIGN || type == CONSTR_IDENTITY)
-				ereport(ERROR,
-						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						 errmsg("stream \"%s\" cannot have primary key, unique, exclusion, foreign key or identity constraints", name),
-						 errhint("Its rows come and go by whole child tables. NOT NULL, CHECK, DEFAULT and GENERATED are honoured.")));
-		}
+		if (IsA(element, Constraint))
+			check_constraint((Constraint *) element, name);
+		if (!IsA(element, ColumnDef))
+			continue;
+		check_column_type((ColumnDef *) element, name);
+		foreach(lc2, ((ColumnDef *) element)->constraints)
+			check_constraint(lfirst_node(Constraint, lc2), name);
 	}
 }
 
@@ -323,7 +351,7 @@ static void
 exempt_tombstones(Oid relid)
 {
 	Relation	relation = table_open(relid, AccessShareLock);
-	TupleDesc	tupdesc = CreateTupleDescCopy(RelationGetDescr(relation));
+	TupleDesc	tupdesc = CreateTupleDescCopyConstr(RelationGetDescr(relation));
 	char	   *name = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(relation)),
 												  RelationGetRelationName(relation));
 
@@ -420,6 +448,20 @@ register_partitions(Oid relid, int n)
 	weir_catalog_add_partitions(relid, n, partitions, offsets);
 }
 
+/* Returns the schema that a stream of that name is to be in. */
+static Oid
+choose_namespace(RangeVar *name)
+{
+	Oid			namespace = RangeVarGetCreationNamespace(name);
+
+	if (isAnyTempNamespace(namespace))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("stream \"%s\" cannot be temporary", name->relname),
+				 errhint("Give a schema that other sessions see too.")));
+	return namespace;
+}
+
 /* Handles a name that is taken: true if the stream is there and that is fine. */
 static bool
 exists_already(RangeVar *name, Oid namespace, bool if_not_exists)
@@ -449,7 +491,7 @@ weir_create_stream(PG_FUNCTION_ARGS)
 
 	check_arguments(fcinfo);
 	name = makeRangeVarFromNameList(textToQualifiedNameList(PG_GETARG_TEXT_PP(C_NAME)));
-	namespace = RangeVarGetCreationNamespace(name);
+	namespace = choose_namespace(name);
 	if (exists_already(name, namespace, PG_GETARG_BOOL(C_IF_NOT_EXISTS)))
 		PG_RETURN_OID(get_relname_relid(name->relname, namespace));
 	if (!PG_ARGISNULL(C_SERVER))

@@ -185,7 +185,10 @@ ask_broker(Wait *wait)
 	wait->asked = problem == NULL;
 	if (problem != NULL && weir_error_fate(problem->sqlstate) != WEIR_FATE_ENVIRONMENT)
 		weir_probe_throw(problem);
-	wait->problem = problem;
+
+	/* an attempt cut short by the deadline knows less than the one before */
+	if (problem == NULL || wait->problem == NULL || left >= PROBE_SLICE_MS)
+		wait->problem = problem;
 	wait->next_probe = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), PROBE_PAUSE_MS);
 }
 

@@ -336,6 +336,8 @@ attempt(WeirApply *apply, int from, int to)
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
+		/* an error's context ends here: who called us has no part in it */
+		error_context_stack = NULL;
 		weir_apply_range(apply, from, to);
 		ReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(context);

@@ -26,11 +26,15 @@ typedef struct Property
 static const Property defaults[] =
 {
 	{"client.id", "pg_weir"},
-	/* librdkafka's is GSSAPI, which runs kinit in a shell */
-	{"sasl.mechanisms", "SCRAM-SHA-256"},
 	{"queued.max.messages.kbytes", "32768"},
 	{"topic.metadata.refresh.interval.ms", "30000"},
 	{"socket.keepalive.enable", "true"},
+};
+
+/* The same where there is a login: librdkafka's is GSSAPI, which runs kinit in a shell. */
+static const Property of_login[] =
+{
+	{"sasl.mechanisms", "SCRAM-SHA-256"},
 };
 
 /* What options cannot change. */
@@ -127,6 +131,15 @@ set_options(rd_kafka_conf_t *conf, List *options, char *errbuf, Size errlen)
 	return true;
 }
 
+/* Do these options ask for a login? */
+static bool
+logs_in(List *options)
+{
+	const char *protocol = weir_kafka_option_value(options, "security.protocol");
+
+	return protocol != NULL && pg_strncasecmp(protocol, "sasl", 4) == 0;
+}
+
 /* Makes a configuration out of options. */
 rd_kafka_conf_t *
 weir_kafka_conf_create(List *options, char *errbuf, Size errlen)
@@ -135,6 +148,7 @@ weir_kafka_conf_create(List *options, char *errbuf, Size errlen)
 	char		unused[WEIR_KAFKA_ERRLEN];
 
 	if (!set_properties(conf, defaults, lengthof(defaults), errbuf, errlen) ||
+		(logs_in(options) && !set_properties(conf, of_login, lengthof(of_login), errbuf, errlen)) ||
 		!set_options(conf, options, errbuf, errlen) ||
 		!set_properties(conf, fixed, lengthof(fixed), errbuf, errlen))
 	{

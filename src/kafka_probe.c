@@ -12,31 +12,15 @@
  */
 #include "postgres.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
-#include "fmgr.h"
+#include "kafka_brokers.h"
 #include "kafka_client.h"
 #include "kafka_offsets.h"
 #include "kafka_probe.h"
-#include "lib/stringinfo.h"
-#include "miscadmin.h"
 #include "postmaster/interrupt.h"
-#include "storage/latch.h"
-#include "utils/fmgrprotos.h"
-#include "utils/jsonb.h"
-#include "utils/memutils.h"
 #include "utils/timestamp.h"
-#include "utils/wait_event.h"
 
 /* How often librdkafka tells the state of its connections. */
 #define STATISTICS_INTERVAL "100"
-
-/*
- * How long all brokers must have failed before we believe it: a name may have
- * several addresses, and librdkafka tries one at a time.
- */
-#define GRACE_MS 700
 
 /* How long to wait for brokers once one of them has answered. */
 #define BROKERS_TIMEOUT_MS 2500
@@ -48,17 +32,6 @@
 /* How long to wait before asking again. */
 #define OFFSETS_PAUSE_MS 100
 
-/* A broker we know of. */
-typedef struct Broker
-{
-	char	   *address;		/* host:port */
-	int32		id;				/* -1: not known */
-	bool		configured;		/* in bootstrap.servers */
-	char		state[32];		/* librdkafka's word for it */
-	rd_kafka_resp_err_t err;	/* of the last failure */
-	char	   *reason;
-} Broker;
-
 typedef struct Probe
 {
 	List	   *options;
@@ -68,10 +41,7 @@ typedef struct Probe
 	WeirProbeEmit emit;
 	void	   *arg;
 	rd_kafka_t *rk;
-	rd_kafka_queue_t *queue;
-	int			pipe[2];		/* librdkafka writes when there is an event */
-	List	   *brokers;		/* of Broker */
-	MemoryContext scratch;		/* reset after each event */
+	WeirBrokers brokers;
 } Probe;
 
 /* What a row is called that tells of an error. */
@@ -135,39 +105,6 @@ emit_error(Probe *probe, const char *test, rd_kafka_resp_err_t err, const char *
 	probe->emit(&row, probe->arg);
 }
 
-/* ---------- brokers ---------- */
-
-/* Finds a broker by its address. */
-static Broker *
-find_broker(Probe *probe, const char *address)
-{
-	ListCell   *lc;
-
-	foreach(lc, probe->brokers)
-	{
-		Broker	   *broker = lfirst(lc);
-
-		if (strcmp(broker->address, address) == 0)
-			return broker;
-	}
-	return NULL;
-}
-
-/* Adds a broker, unless it is known by that address. */
-static Broker *
-add_broker(Probe *probe, const char *address)
-{
-	Broker	   *broker = find_broker(probe, address);
-
-	if (broker)
-		return broker;
-	broker = palloc0(sizeof(Broker));
-	broker->address = pstrdup(address);
-	broker->id = -1;
-	probe->brokers = lappend(probe->brokers, broker);
-	return broker;
-}
-
 /* Adds the brokers of bootstrap.servers. */
 static void
 add_configured_brokers(Probe *probe)
@@ -179,184 +116,7 @@ add_configured_brokers(Probe *probe)
 		char	   *colon = strrchr(p, ':');
 		bool		has_port = colon && !strchr(colon, ']');
 
-		add_broker(probe, has_port ? p : psprintf("%s:9092", p))->configured = true;
-	}
-}
-
-/* Is there a connection to the broker that has gone through all its handshakes? */
-static bool
-is_up(const Broker *broker)
-{
-	return strcmp(broker->state, "UP") == 0 || strcmp(broker->state, "UPDATE") == 0;
-}
-
-/* ---------- events ---------- */
-
-/* Remembers what an error says about its broker. */
-static void
-note_error(Probe *probe, rd_kafka_resp_err_t err, const char *reason)
-{
-	char	   *address = weir_kafka_error_broker(reason);
-	Broker	   *broker = address ? find_broker(probe, address) : NULL;
-
-	if (broker == NULL)
-		return;
-
-	/*
-	 * A rejected handshake or login is followed by a mere disconnection: keep
-	 * what says more.
-	 */
-	if (broker->reason && strstr(reason, ": Disconnected (after"))
-		return;
-	broker->err = err;
-	broker->reason = MemoryContextStrdup(GetMemoryChunkContext(broker), reason);
-}
-
-/* Looks up a string in a JSON object; false if it is not there. */
-static bool
-json_string(JsonbContainer *object, const char *key, char *buf, Size len)
-{
-	JsonbValue	value;
-
-	if (!getKeyJsonValueFromContainer(object, key, strlen(key), &value) ||
-		value.type != jbvString)
-		return false;
-	snprintf(buf, len, "%.*s", value.val.string.len, value.val.string.val);
-	return true;
-}
-
-/* Takes the state of each broker out of librdkafka's statistics. */
-static void
-note_statistics(Probe *probe, const char *json)
-{
-	Jsonb	   *statistics = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(json)));
-	JsonbValue	brokers;
-	JsonbValue	item;
-	JsonbIterator *it;
-	JsonbIteratorToken token;
-
-	if (!getKeyJsonValueFromContainer(&statistics->root, "brokers", strlen("brokers"), &brokers) ||
-		brokers.type != jbvBinary)
-		return;
-	it = JsonbIteratorInit(brokers.val.binary.data);
-	while ((token = JsonbIteratorNext(&it, &item, true)) != WJB_DONE)
-	{
-		char		address[512];
-		Broker	   *broker;
-
-		if (token != WJB_VALUE || item.type != jbvBinary ||
-			!json_string(item.val.binary.data, "nodename", address, sizeof(address)))
-			continue;
-		broker = find_broker(probe, address);
-		if (broker)
-			(void) json_string(item.val.binary.data, "state", broker->state, sizeof(broker->state));
-	}
-}
-
-/* Takes in all events there are. */
-static void
-drain_events(Probe *probe)
-{
-	MemoryContext old = MemoryContextSwitchTo(probe->scratch);
-	rd_kafka_event_t *event;
-	char		buf[64];
-
-	/* first the pipe, then the queue: the pipe is written when an empty queue fills */
-	while (read(probe->pipe[0], buf, sizeof(buf)) > 0)
-		;
-	while ((event = rd_kafka_queue_poll(probe->queue, 0)) != NULL)
-	{
-		if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR)
-			note_error(probe, rd_kafka_event_error(event), rd_kafka_event_error_string(event));
-		else if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_STATS)
-			note_statistics(probe, rd_kafka_event_stats(event));
-		rd_kafka_event_destroy(event);
-		MemoryContextReset(probe->scratch);
-	}
-	MemoryContextSwitchTo(old);
-}
-
-/* Sleeps until there are events, at most until a time. */
-static void
-wait_for_events(Probe *probe, TimestampTz until)
-{
-	long		ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
-
-	(void) WaitLatchOrSocket(MyLatch,
-							 WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-							 probe->pipe[0], ms, PG_WAIT_EXTENSION);
-	ResetLatch(MyLatch);
-	CHECK_FOR_INTERRUPTS();
-	drain_events(probe);
-}
-
-/* Is there a broker to talk to? */
-static bool
-any_up(Probe *probe)
-{
-	ListCell   *lc;
-
-	foreach(lc, probe->brokers)
-	{
-		if (is_up(lfirst(lc)))
-			return true;
-	}
-	return false;
-}
-
-/* Is every broker up, or has failed? */
-static bool
-all_settled(Probe *probe)
-{
-	ListCell   *lc;
-
-	foreach(lc, probe->brokers)
-	{
-		Broker	   *broker = lfirst(lc);
-
-		if (!is_up(broker) && broker->reason == NULL)
-			return false;
-	}
-	return true;
-}
-
-/* Are all brokers we know of connected? */
-static bool
-all_up(Probe *probe)
-{
-	ListCell   *lc;
-
-	foreach(lc, probe->brokers)
-	{
-		if (!is_up(lfirst(lc)))
-			return false;
-	}
-	return true;
-}
-
-/*
- * Waits for the connections: until enough is true, or all brokers have been
- * settled for the grace period, or it is time.
- */
-static void
-wait_for_brokers(Probe *probe, bool (*enough) (Probe *), TimestampTz until)
-{
-	TimestampTz settled_at = 0;
-
-	while (!ShutdownRequestPending && !enough(probe))
-	{
-		TimestampTz now = GetCurrentTimestamp();
-		TimestampTz stop = until;
-
-		if (!all_settled(probe))
-			settled_at = 0;
-		else if (settled_at == 0)
-			settled_at = now;
-		if (settled_at != 0)
-			stop = Min(until, TimestampTzPlusMilliseconds(settled_at, GRACE_MS));
-		if (now >= stop)
-			return;
-		wait_for_events(probe, stop);
+		weir_brokers_add(&probe->brokers, has_port ? p : psprintf("%s:9092", p))->configured = true;
 	}
 }
 
@@ -364,7 +124,7 @@ wait_for_brokers(Probe *probe, bool (*enough) (Probe *), TimestampTz until)
 
 /* Says why there is no connection to a broker. */
 static void
-emit_failure(Probe *probe, Broker *broker, const char *test, const char *prefix)
+emit_failure(Probe *probe, WeirBroker *broker, const char *test, const char *prefix)
 {
 	const char *words = "there is no connection yet";
 	char	   *text;
@@ -396,13 +156,13 @@ emit_configured(Probe *probe)
 {
 	ListCell   *lc;
 
-	foreach(lc, probe->brokers)
+	foreach(lc, probe->brokers.list)
 	{
-		Broker	   *broker = lfirst(lc);
+		WeirBroker *broker = lfirst(lc);
 
 		if (!broker->configured)
 			continue;
-		if (is_up(broker))
+		if (weir_broker_is_up(broker))
 			emit(probe, "connect", true, NULL, psprintf("connected to \"%s\"", broker->address));
 		else
 			emit_failure(probe, broker, NULL, "");
@@ -442,13 +202,13 @@ emit_brokers(Probe *probe)
 {
 	ListCell   *lc;
 
-	foreach(lc, probe->brokers)
+	foreach(lc, probe->brokers.list)
 	{
-		Broker	   *broker = lfirst(lc);
+		WeirBroker *broker = lfirst(lc);
 
 		if (broker->id < 0)
 			continue;
-		if (!is_up(broker))
+		if (!weir_broker_is_up(broker))
 			emit_failure(probe, broker, "broker",
 						 psprintf("broker %d calls itself \"%s\": ", broker->id, broker->address));
 		else if (probe->request->topic == NULL)
@@ -573,9 +333,7 @@ start_client(Probe *probe)
 			 weir_kafka_error_text(RD_KAFKA_RESP_ERR__FAIL, why));
 		return false;
 	}
-	probe->queue = rd_kafka_queue_get_main(probe->rk);
-	(void) rd_kafka_set_log_queue(probe->rk, probe->queue);
-	rd_kafka_queue_io_event_enable(probe->queue, probe->pipe[1], "1", 1);
+	weir_brokers_watch(&probe->brokers, probe->rk);
 	return true;
 }
 
@@ -593,12 +351,12 @@ ask_metadata(Probe *probe, rd_kafka_resp_err_t *err)
 		if (ms <= 0)
 			return NULL;
 		*err = rd_kafka_metadata(probe->rk, 1, NULL, &metadata, Min(ms, METADATA_SLICE_MS));
-		drain_events(probe);
+		weir_brokers_drain(&probe->brokers);
 		if (*err == RD_KAFKA_RESP_ERR_NO_ERROR)
 			return metadata;
 		if (*err != RD_KAFKA_RESP_ERR__TIMED_OUT && *err != RD_KAFKA_RESP_ERR__TRANSPORT)
 			return NULL;
-		if (!any_up(probe) && all_settled(probe))
+		if (!weir_brokers_any_up(&probe->brokers) && weir_brokers_all_settled(&probe->brokers))
 			return NULL;
 	}
 	return NULL;
@@ -612,7 +370,7 @@ learn_brokers(Probe *probe, const rd_kafka_metadata_t *metadata)
 	{
 		const rd_kafka_metadata_broker_t *broker = &metadata->brokers[i];
 
-		add_broker(probe, psprintf("%s:%d", broker->host, broker->port))->id = broker->id;
+		weir_brokers_add(&probe->brokers, psprintf("%s:%d", broker->host, broker->port))->id = broker->id;
 	}
 }
 
@@ -620,7 +378,7 @@ learn_brokers(Probe *probe, const rd_kafka_metadata_t *metadata)
 static void
 try_brokers(Probe *probe)
 {
-	wait_for_brokers(probe, all_up,
+	weir_brokers_wait(&probe->brokers, weir_brokers_all_up,
 					 Min(probe->deadline,
 						 TimestampTzPlusMilliseconds(GetCurrentTimestamp(), BROKERS_TIMEOUT_MS)));
 }
@@ -639,11 +397,11 @@ ask_offsets(Probe *probe, const rd_kafka_metadata_topic_t *topic, int64 *offsets
 			break;
 		err = weir_kafka_offsets_at(probe->rk, topic->topic, topic->partition_cnt,
 									probe->request->time, offsets, Min(ms, OFFSETS_SLICE_MS));
-		drain_events(probe);
+		weir_brokers_drain(&probe->brokers);
 		if (err == RD_KAFKA_RESP_ERR_NO_ERROR ||
 			ERRCODE_TO_CATEGORY(weir_kafka_sqlstate(err)) != ERRCODE_CONNECTION_EXCEPTION)
 			break;
-		wait_for_events(probe, Min(probe->deadline,
+		weir_brokers_sleep(&probe->brokers, Min(probe->deadline,
 								   TimestampTzPlusMilliseconds(GetCurrentTimestamp(), OFFSETS_PAUSE_MS)));
 	}
 	return err;
@@ -685,8 +443,8 @@ run(Probe *probe)
 	const rd_kafka_metadata_t *metadata;
 	rd_kafka_resp_err_t err;
 
-	wait_for_brokers(probe, any_up, probe->deadline);
-	if (!any_up(probe))
+	weir_brokers_wait(&probe->brokers, weir_brokers_any_up, probe->deadline);
+	if (!weir_brokers_any_up(&probe->brokers))
 	{
 		emit_configured(probe);
 		return;
@@ -695,7 +453,7 @@ run(Probe *probe)
 	if (metadata == NULL)
 	{
 		emit_configured(probe);
-		if (any_up(probe))
+		if (weir_brokers_any_up(&probe->brokers))
 			emit_error(probe, "metadata", err, "could not get the list of topics");
 		return;
 	}
@@ -729,14 +487,7 @@ weir_kafka_probe(List *options, const WeirProbeRequest *request,
 	probe->deadline = deadline;
 	probe->emit = emit_row;
 	probe->arg = arg;
-	probe->scratch = AllocSetContextCreate(CurrentMemoryContext, "pg_weir probe event",
-										   ALLOCSET_DEFAULT_SIZES);
-	if (pipe(probe->pipe) != 0 ||
-		fcntl(probe->pipe[0], F_SETFL, O_NONBLOCK) != 0 ||
-		fcntl(probe->pipe[1], F_SETFL, O_NONBLOCK) != 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not create a pipe: %m")));
+	weir_brokers_init(&probe->brokers);
 
 	if (weir_kafka_option_value(options, "bootstrap.servers") == NULL)
 	{

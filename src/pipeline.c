@@ -209,7 +209,7 @@ assign_offsets(WeirRuntime *runtime, int32 partition, WeirBatch *batch)
 {
 	WeirProgress progress;
 
-	if (partition == WEIR_INGEST_PARTITION)
+	if (partition == WEIR_INGEST_PARTITION && runtime->stream->topic != NULL)
 		weir_catalog_add_partitions(runtime->relid, 1, &partition, &(int64) {0});
 	if (!weir_catalog_read_partition(runtime->relid, partition, true, &progress))
 		ereport(ERROR,

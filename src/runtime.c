@@ -184,6 +184,8 @@ weir_runtime_slot(WeirRuntime *runtime, int i)
 		MemoryContext old = MemoryContextSwitchTo(runtime->context);
 
 		runtime->slots[i] = MakeTupleTableSlot(runtime->tupdesc, runtime->slot_ops);
+		/* dropped columns stay NULL: nobody fills them */
+		memset(runtime->slots[i]->tts_isnull, true, runtime->tupdesc->natts);
 		MemoryContextSwitchTo(old);
 	}
 	return ExecClearTuple(runtime->slots[i]);

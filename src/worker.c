@@ -212,6 +212,18 @@ batch_full(const Worker *worker)
 
 /* ---- the definition ---- */
 
+/* Keeps up with the one thing that changes without a new version. */
+static void
+copy_cluster_id(Worker *worker, const char *cluster_id)
+{
+	char	   *known = worker->stream->cluster_id;
+
+	if (cluster_id && (!known || strcmp(known, cluster_id) != 0))
+		worker->stream->cluster_id = MemoryContextStrdup(worker->definition_context, cluster_id);
+	else if (!cluster_id)
+		worker->stream->cluster_id = NULL;
+}
+
 /* Loads the definition; leaves if there is nothing to do here any more, or not as before. */
 static void
 load_definition(Worker *worker)
@@ -222,7 +234,7 @@ load_definition(Worker *worker)
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	MemoryContextSwitchTo(worker->stream ? worker->batch_context : worker->definition_context);
-	stream = weir_catalog_load_stream(worker->slot.stream, true);
+	stream = weir_catalog_installed() ? weir_catalog_load_stream(worker->slot.stream, true) : NULL;
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(old);
@@ -239,8 +251,7 @@ load_definition(Worker *worker)
 	else if (stream->version != worker->stream->version)
 		leave(WEIR_LEAVE_RESTART);
 	else
-		worker->stream->cluster_id = stream->cluster_id ?
-			MemoryContextStrdup(worker->definition_context, stream->cluster_id) : NULL;
+		copy_cluster_id(worker, stream->cluster_id);
 }
 
 /* Lets the fence go: no transaction's end at exit does that for a session's lock. */
@@ -481,13 +492,17 @@ notice_idleness(Worker *worker, TimestampTz now)
 	}
 }
 
-/* Looks now and then whether the topic is as it was; false if not. */
+/* Looks now and then whether definition and topic are as they were; false if not. */
 static bool
 refresh(Worker *worker, TimestampTz now)
 {
 	if (now < worker->next_refresh || weir_worker_current() == WEIR_RETRYING)
 		return true;
 	worker->next_refresh = TimestampTzPlusMilliseconds(now, REFRESH_MS);
+	/* Nobody wakes us when the extension is dropped. */
+	load_definition(worker);
+	if (worker->batch.nmessages == 0)
+		MemoryContextReset(worker->batch_context);
 	return !weir_source_changed(&worker->source, worker->stream);
 }
 

@@ -22,6 +22,7 @@ SELECT n.nspname AS stream_schema, c.relname AS stream, p.partition,
        p.consumed, p.staged, p.duplicate, p.dead_lettered, p.dropped, p.skipped, p.replayed, p.late,
        p.applied_offset, p.end_offset,
        CASE WHEN p.partition >= 0 AND s.topic IS NOT NULL
+                 AND p.end_offset IS NOT NULL
             THEN greatest(p.end_offset - p.applied_offset, 0) END AS lag,
        CASE WHEN p.partition >= 0 AND s.topic IS NOT NULL THEN
             CASE WHEN p.end_offset <= p.applied_offset THEN interval '0'

@@ -1,0 +1,134 @@
+-- What plain SQL may do to a stream, and what it may not.
+SELECT weir.create_stream('s', 'id int, ts timestamptz DEFAULT ''2026-01-01Z''', event_time => 'ts');
+SELECT accepted FROM weir.ingest('s', ARRAY['{"id": 1}', '{"id": 2}', 'broken']);
+SELECT inhrelid::regclass AS chunk FROM pg_inherits WHERE inhparent = 's'::regclass \gset
+
+-- Events come by weir.ingest alone, and do not change.
+INSERT INTO s (id) VALUES (3);
+INSERT INTO s SELECT * FROM s WHERE false;
+COPY s (id) FROM STDIN;
+4
+\.
+UPDATE s SET id = 5;
+DELETE FROM s;
+DELETE FROM ONLY s WHERE id = 1;
+TRUNCATE s;
+TRUNCATE ONLY s;
+MERGE INTO s USING (VALUES (1), (9)) v (id) ON s.id = v.id
+    WHEN MATCHED THEN UPDATE SET id = 10 WHEN NOT MATCHED THEN INSERT (id) VALUES (v.id);
+WITH w AS (DELETE FROM s RETURNING id) SELECT * FROM w;
+-- neither in its children
+INSERT INTO :chunk (id) VALUES (3);
+COPY :chunk (id) FROM STDIN;
+4
+\.
+UPDATE :chunk SET id = 5;
+DELETE FROM :chunk;
+TRUNCATE :chunk;
+-- nor where triggers are silent
+SET session_replication_role = replica;
+INSERT INTO s (id) VALUES (3);
+DELETE FROM s;
+RESET session_replication_role;
+-- the guard is for streams
+CREATE TABLE plain (a int);
+CREATE TRIGGER guard BEFORE INSERT ON plain FOR EACH STATEMENT EXECUTE FUNCTION weir_internal.guard_staging();
+INSERT INTO plain VALUES (1);
+SELECT weir_internal.guard_staging();
+SELECT id FROM s ORDER BY id;
+SELECT * FROM weir.audit('s');
+
+-- Locks, VACUUM, ANALYZE and the like are nobody's harm.
+LOCK TABLE s IN ACCESS SHARE MODE;
+VACUUM (FREEZE) s;
+ANALYZE s;
+CLUSTER s USING nosuchindex;
+REINDEX TABLE s;
+SELECT count(*) FROM s;
+
+-- Indexes are copied to the children there are and those to come, and go together.
+CREATE INDEX s_id ON s (id) WHERE id > 1;
+CREATE INDEX s_expr ON s ((id % 10) DESC, ts) INCLUDE (_offset);
+CREATE INDEX s_hash ON s USING hash (id);
+SELECT regexp_replace(pg_get_indexdef(indexrelid), '^(.*) ON (\S+) ', '\1 ON … ') FROM pg_index WHERE indrelid = :'chunk'::regclass ORDER BY indexrelid;
+SELECT count(*) FROM pg_index WHERE indrelid = 's'::regclass;
+SET enable_seqscan = off;
+SELECT id FROM s WHERE id = 2 AND id > 1;
+RESET enable_seqscan;
+ALTER INDEX s_id RENAME TO s_id_renamed;
+DROP INDEX s_id_renamed;
+SELECT count(*) FROM pg_index WHERE indrelid = :'chunk'::regclass;
+DROP TABLE :chunk;
+SELECT accepted FROM weir.ingest('s', ARRAY['{"id": 1}', '{"id": 2}']);
+SELECT inhrelid::regclass AS chunk FROM pg_inherits WHERE inhparent = 's'::regclass \gset
+SELECT regexp_replace(pg_get_indexdef(indexrelid), '^(.*) ON (\S+) ', '\1 ON … ') FROM pg_index WHERE indrelid = :'chunk'::regclass ORDER BY indexrelid;
+CREATE UNIQUE INDEX s_unique ON s (id);
+SELECT * FROM weir.ingest('s', ARRAY['{"id": 2}', '{"id": 3}', '{"id": 3}', '{"id": 4}']);
+SELECT id FROM s ORDER BY id;
+
+-- A stream may be renamed and moved; what is derived from it comes along.
+CREATE VIEW v AS SELECT id FROM s;
+ALTER TABLE s RENAME TO renamed;
+CREATE SCHEMA elsewhere;
+ALTER TABLE renamed SET SCHEMA elsewhere;
+SELECT accepted FROM weir.ingest('elsewhere.renamed', '{"id": 5}'::text);
+SELECT stream_schema, stream, applied_offset FROM weir.stream_stats;
+SELECT count(*) FROM v;
+ALTER SCHEMA elsewhere RENAME TO "Else Where";
+SELECT accepted FROM weir.ingest('"Else Where".renamed', '{"id": 6}'::text);
+SELECT accepted FROM weir.ingest('"Else Where".renamed', 'broken'::text);
+SELECT replayed, failed FROM weir.replay_dead_letters('"Else Where".renamed');
+SELECT stream_schema, stream, error_stage FROM weir.dead_letters ORDER BY id;
+SELECT * FROM weir.audit('"Else Where".renamed');
+
+-- With dependents, dropping refuses as PostgreSQL does; CASCADE takes them.
+DROP TABLE "Else Where".renamed;
+SELECT weir.drop_stream('"Else Where".renamed');
+SELECT weir.drop_stream('"Else Where".renamed', cascade => true);
+SELECT to_regclass('v'), to_regclass(:'chunk');
+SELECT (SELECT count(*) FROM weir_internal.stream) AS streams, (SELECT count(*) FROM weir_internal.chunk) AS chunks,
+    (SELECT count(*) FROM weir_internal.stream_partition) AS partitions, (SELECT count(*) FROM weir_internal.dead_letter) AS dead_letters;
+-- DROP TABLE, DROP SCHEMA and DROP OWNED do the same, within a transaction too
+SELECT weir.create_stream('s', 'id int');
+SELECT weir.create_stream('"Else Where".t', 'id int');
+BEGIN;
+DROP TABLE s;
+SELECT count(*) FROM weir.catalog;
+SELECT weir.create_stream('s', 'other text');
+ROLLBACK;
+SELECT accepted FROM weir.ingest('s', '{"id": 1}'::text, kafka_timestamp => '2026-01-01Z');
+DROP TABLE s CASCADE;
+DROP SCHEMA "Else Where" CASCADE;
+SELECT (SELECT count(*) FROM weir_internal.stream) AS streams, (SELECT count(*) FROM weir_internal.chunk) AS chunks,
+    (SELECT count(*) FROM weir_internal.stream_partition) AS partitions,
+    (SELECT count(*) FROM pg_class WHERE relnamespace = 'weir_internal'::regnamespace AND relname ~ '_chunk') AS children;
+
+-- A stream depends on its server, and follows its name.
+CREATE SERVER nokafka FOREIGN DATA WRAPPER weir_kafka OPTIONS ("bootstrap.servers" 'localhost:1');
+SELECT weir.create_stream('k', 'id int', server => 'nokafka', topic => 't');
+DROP SERVER nokafka;
+ALTER SERVER nokafka RENAME TO stillnokafka;
+SELECT stream, server, topic FROM weir.catalog;
+ALTER SERVER stillnokafka OPTIONS (SET "bootstrap.servers" 'localhost:2');
+DROP SERVER stillnokafka CASCADE;
+SELECT count(*) FROM weir.catalog;
+
+-- The owner's children are the owner's.
+CREATE ROLE regress_guard_1;
+CREATE ROLE regress_guard_2;
+GRANT CREATE ON SCHEMA public TO regress_guard_1, regress_guard_2;
+SET ROLE regress_guard_1;
+SELECT weir.create_stream('owned', 'id int');
+RESET ROLE;
+SELECT c.relowner::regrole FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'owned'::regclass;
+ALTER TABLE owned OWNER TO regress_guard_2;
+SELECT c.relowner::regrole FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'owned'::regclass;
+REASSIGN OWNED BY regress_guard_2 TO regress_guard_1;
+SELECT c.relowner::regrole FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'owned'::regclass;
+SELECT accepted FROM weir.ingest('owned', '{"id": 1}'::text, kafka_timestamp => '2026-01-01Z');
+SELECT * FROM weir.audit('owned');
+DROP OWNED BY regress_guard_1, regress_guard_2;
+SELECT count(*) FROM weir.catalog;
+DROP ROLE regress_guard_1, regress_guard_2;
+
+DROP TABLE plain;

@@ -1,0 +1,70 @@
+-- The shape of the API: what users call, read and see described.
+\set QUIET on
+\pset format unaligned
+\pset tuples_only on
+BEGIN;
+SELECT no_plan();
+
+-- Functions: names, arguments, defaults, results.
+CREATE TEMP TABLE api (signature text);
+INSERT INTO api VALUES
+    ('alter_stream(stream regclass, max_out_of_orderness interval DEFAULT NULL::interval, max_future interval DEFAULT NULL::interval, idle_timeout interval DEFAULT NULL::interval, retention interval DEFAULT NULL::interval, paths jsonb DEFAULT NULL::jsonb, time_unit text DEFAULT NULL::text, column_options jsonb DEFAULT NULL::jsonb, tombstones text DEFAULT NULL::text, isolation_level text DEFAULT NULL::text, on_data_loss text DEFAULT NULL::text, parallelism integer DEFAULT NULL::integer, batch_rows integer DEFAULT NULL::integer, batch_bytes integer DEFAULT NULL::integer, batch_interval interval DEFAULT NULL::interval) → void'),
+    ('audit(stream regclass, OUT partition integer, OUT consumed bigint, OUT staged bigint, OUT duplicate bigint, OUT dead_lettered bigint, OUT dropped bigint, OUT skipped bigint, OUT replayed bigint, OUT balanced boolean) → SETOF record'),
+    ('create_stream(name text, columns text, server name DEFAULT NULL::name, topic text DEFAULT NULL::text, format text DEFAULT ''json''::text, key_format text DEFAULT NULL::text, key_columns text[] DEFAULT NULL::text[], event_id text[] DEFAULT NULL::text[], dedup_ttl interval DEFAULT NULL::interval, event_time name DEFAULT NULL::name, max_out_of_orderness interval DEFAULT ''00:00:00''::interval, max_future interval DEFAULT ''1 day''::interval, idle_timeout interval DEFAULT NULL::interval, retention interval DEFAULT ''01:00:00''::interval, start_from text DEFAULT ''earliest''::text, paths jsonb DEFAULT ''{}''::jsonb, time_unit text DEFAULT NULL::text, column_options jsonb DEFAULT ''{}''::jsonb, metadata text[] DEFAULT ''{}''::text[], tombstones text DEFAULT ''dead_letter''::text, isolation_level text DEFAULT ''read_committed''::text, on_data_loss text DEFAULT ''stop''::text, parallelism integer DEFAULT 1, partitions integer DEFAULT 1, batch_rows integer DEFAULT NULL::integer, batch_bytes integer DEFAULT NULL::integer, batch_interval interval DEFAULT NULL::interval, if_not_exists boolean DEFAULT false) → regclass'),
+    ('drop_stream(stream regclass, cascade boolean DEFAULT false) → void'),
+    ('replay_dead_letters(stream regclass, filter text DEFAULT NULL::text, transform text DEFAULT NULL::text, OUT replayed bigint, OUT applied bigint, OUT failed bigint) → record'),
+    ('start(stream regclass) → void'),
+    ('stop(stream regclass) → void'),
+    ('test_server(server name, OUT test text, OUT ok boolean, OUT detail text) → SETOF record');
+INSERT INTO api
+SELECT format('ingest(stream regclass, payload %s, key bytea DEFAULT NULL::bytea, headers jsonb DEFAULT NULL::jsonb, kafka_timestamp timestamp with time zone DEFAULT NULL::timestamp with time zone, partition integer DEFAULT NULL::integer, OUT accepted bigint, OUT duplicate bigint, OUT dead_lettered bigint, OUT dropped bigint) → record', t)
+FROM unnest('{text,text[],jsonb,jsonb[],bytea,bytea[]}'::text[]) t;
+CREATE TEMP VIEW functions AS
+SELECT p.oid, p.proname, format('%s(%s) → %s', p.proname, pg_get_function_arguments(p.oid), pg_get_function_result(p.oid)) AS signature
+FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'pg_weir'
+WHERE p.pronamespace = 'weir'::regnamespace;
+SELECT ok(EXISTS (SELECT FROM functions f WHERE f.signature = a.signature), 'weir.' || split_part(signature, ' →', 1)) FROM api a;
+
+-- Every function names its arguments, so that they can be given by name.
+SELECT is_empty($$ SELECT signature FROM functions, pg_proc p WHERE p.oid = functions.oid AND p.pronargs > 0
+    AND (p.proargnames IS NULL OR '' = ANY (p.proargnames)) AND p.proname NOT LIKE '%validator' $$, 'arguments have names');
+-- No parameter or column needs quotes.
+SELECT is_empty($$ SELECT p.proname, n FROM functions, pg_proc p, unnest(p.proargnames) n
+    WHERE p.oid = functions.oid AND quote_ident(n) <> n AND n NOT IN ('partition', 'columns', 'name', 'cascade', 'key') $$, 'parameters are no reserved words');
+SELECT is_empty($$ SELECT attrelid::regclass, attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_get_keywords() k ON k.word = a.attname
+    WHERE c.relnamespace = 'weir'::regnamespace AND k.catcode = 'R' $$, 'columns are no reserved words');
+
+-- Views
+SELECT columns_are('weir', 'dead_letters', '{id,stream_schema,stream,partition,kafka_offset,kafka_timestamp,key,value,headers,error_stage,sqlstate,message,detail,column_name,constraint_name,object_name,failed_at,replayed_at}'::name[]);
+SELECT has_column('weir', 'status', c, 'status has ' || c)
+FROM unnest('{stream_schema,stream,worker,state,since,last_error,next_try,watermark,held_back_by}'::name[]) c;
+SELECT has_column('weir', 'stream_stats', c, 'stream_stats has ' || c)
+FROM unnest('{stream_schema,stream,partition,consumed,staged,duplicate,dead_lettered,dropped,skipped,replayed,late,applied_offset,lag}'::name[]) c;
+SELECT has_view('weir', v, 'view ' || v) FROM unnest('{status,stream_stats,dead_letters,catalog}'::name[]) v;
+SELECT col_type_is('weir', 'dead_letters', c, t, format('dead_letters.%s is %s', c, t))
+FROM (VALUES ('id', 'bigint'), ('partition', 'integer'), ('kafka_offset', 'bigint'), ('kafka_timestamp', 'timestamp with time zone'),
+    ('key', 'bytea'), ('value', 'bytea'), ('headers', 'jsonb'), ('failed_at', 'timestamp with time zone')) v (c, t);
+
+-- The connection
+SELECT has_schema('weir');
+SELECT is((SELECT fdwvalidator::regproc::text FROM pg_foreign_data_wrapper WHERE fdwname = 'weir_kafka'), 'weir.weir_kafka_validator', 'wrapper with a validator');
+
+-- Everything is described.
+SELECT is_empty($$
+    SELECT pg_describe_object(d.classid, d.objid, 0)
+    FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid AND d.refclassid = 'pg_extension'::regclass
+    WHERE e.extname = 'pg_weir' AND d.deptype = 'e' AND d.classid <> 'pg_type'::regclass
+      AND d.classid <> 'pg_cast'::regclass
+      AND obj_description(d.objid, d.classid::regclass::text) IS NULL
+      AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = d.objid AND d.classid = 'pg_class'::regclass AND c.relkind IN ('i', 'S')) $$,
+    'every object has a comment');
+
+-- Settings are described and bounded.
+SELECT cmp_ok((SELECT count(*) FROM pg_settings WHERE name LIKE 'weir.%'), '>=', 5::bigint, 'there are settings');
+SELECT is_empty($$ SELECT name FROM pg_settings WHERE name LIKE 'weir.%' AND (short_desc IS NULL OR short_desc = '') $$, 'settings are described');
+SELECT ok(EXISTS (SELECT FROM pg_settings WHERE name = s), s)
+FROM unnest('{weir.batch_rows,weir.batch_bytes,weir.batch_interval,weir.synchronous_commit,weir.dead_letter_retention}'::text[]) s;
+
+SELECT * FROM finish();
+ROLLBACK;
