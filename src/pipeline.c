@@ -25,6 +25,9 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+/* How often a session looks for dead letters that are too old, in seconds. */
+#define PURGE_INTERVAL_S 600
+
 /* Whom to become again after a batch. */
 typedef struct OwnerSession
 {
@@ -70,6 +73,19 @@ leave_owner(OwnerSession *session)
 	SetUserIdAndSecContext(session->userid, session->sec_context);
 }
 
+/* Lets go of old dead letters, now and then. */
+static void
+purge_sometimes(void)
+{
+	static TimestampTz purged_at = 0;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (!TimestampDifferenceExceeds(purged_at, now, 1000 * Min(weir_dead_letter_retention, PURGE_INTERVAL_S)))
+		return;
+	purged_at = now;
+	weir_catalog_purge_dead_letters(weir_dead_letter_retention);
+}
+
 /* Saves what the batch did besides its rows; false if a partition has moved meanwhile. */
 static bool
 save(WeirApply *apply, WeirCounts *counts)
@@ -90,6 +106,7 @@ save(WeirApply *apply, WeirCounts *counts)
 		counts->skipped += work->progress.skipped;
 	}
 	weir_catalog_add_dead_letters(relid, apply->batch, &apply->letters);
+	purge_sometimes();
 	return true;
 }
 
@@ -206,10 +223,14 @@ static void
 assign_offsets(WeirRuntime *runtime, int32 partition, WeirBatch *batch)
 {
 	WeirProgress progress;
+	bool		found = weir_catalog_read_partition(runtime->relid, partition, true, &progress);
 
-	if (partition == WEIR_INGEST_PARTITION && runtime->stream->topic != NULL)
+	if (!found && partition == WEIR_INGEST_PARTITION && runtime->stream->topic != NULL)
+	{
 		weir_catalog_add_partitions(runtime->relid, 1, &partition, &(int64) {0});
-	if (!weir_catalog_read_partition(runtime->relid, partition, true, &progress))
+		found = weir_catalog_read_partition(runtime->relid, partition, true, &progress);
+	}
+	if (!found)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("stream \"%s\" has no partition %d", runtime->stream->name, partition),
