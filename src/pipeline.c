@@ -80,7 +80,8 @@ purge_sometimes(void)
 	static TimestampTz purged_at = 0;
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (!TimestampDifferenceExceeds(purged_at, now, 1000 * Min(weir_dead_letter_retention, PURGE_INTERVAL_S)))
+	if (weir_dead_letter_retention < 0 ||
+		!TimestampDifferenceExceeds(purged_at, now, 1000 * Min(weir_dead_letter_retention, PURGE_INTERVAL_S)))
 		return;
 	purged_at = now;
 	weir_catalog_purge_dead_letters(weir_dead_letter_retention);
