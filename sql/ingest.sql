@@ -73,13 +73,15 @@ SELECT weir.create_stream('customers', 'id int NOT NULL, name text NOT NULL DEFA
 SELECT * FROM weir.ingest('customers', '{"name": "ann", "ts": "2026-01-01T00:00:01Z"}'::text, key => '{"id": 1}', kafka_timestamp => '2026-01-01T00:00:00Z');
 SELECT * FROM weir.ingest('customers', NULL::text, key => '{"id": 1}', kafka_timestamp => '2026-01-01T00:00:02Z');
 SELECT * FROM weir.ingest('customers', '{"ts": "2026-01-01T00:00:03Z"}'::text, key => '{"id": 2}', kafka_timestamp => '2026-01-01T00:00:02Z');
--- without a timestamp, with a NULL name, with a key that does not decode
-SELECT * FROM weir.ingest('customers', NULL::text, key => '{"id": 1}');
+-- with a NULL name, with a key that does not decode, without a key
 SELECT * FROM weir.ingest('customers', '{"name": null, "ts": "2026-01-01T00:00:03Z"}'::text, key => '{"id": 3}');
 SELECT * FROM weir.ingest('customers', '{"name": "x", "ts": "2026-01-01T00:00:03Z"}'::text, key => 'one');
 SELECT * FROM weir.ingest('customers', '{"name": "x", "ts": "2026-01-01T00:00:03Z"}'::text);
 SELECT id, name, shout, ts, _offset, _timestamp, _watermark, _tombstone FROM customers ORDER BY _offset;
 SELECT kafka_offset, error_stage, sqlstate, message, column_name, constraint_name FROM weir.dead_letters WHERE stream = 'customers' ORDER BY id;
+-- a tombstone has the time that Kafka gave it, here the present
+SELECT * FROM weir.ingest('customers', NULL::text, key => '{"id": 1}');
+SELECT count(*) FROM customers WHERE _tombstone AND _timestamp > now() - interval '1 minute';
 SELECT * FROM weir.audit('customers');
 
 -- Keys as text, into a column.
@@ -208,9 +210,9 @@ SELECT * FROM changing ORDER BY _offset;
 SELECT kafka_offset, error_stage, sqlstate, message, column_name, constraint_name FROM weir.dead_letters WHERE stream = 'changing' ORDER BY id;
 SELECT * FROM weir.audit('changing');
 
--- What comes neither with a declared event time nor with Kafka's has no event time.
-SELECT * FROM weir.ingest('changing', '{"d": 2}'::text);
-SELECT error_stage, message, column_name FROM weir.dead_letters WHERE stream = 'changing' ORDER BY id DESC LIMIT 1;
+-- Where Kafka's timestamp alone tells the time and none is given, it is the present.
+SELECT accepted FROM weir.ingest('changing', '{"d": 222}'::text);
+SELECT count(*) FROM changing WHERE d = 222 AND _timestamp BETWEEN now() - interval '1 minute' AND clock_timestamp();
 
 DROP TABLE readings, kafka_readings, skipping, customers, keyed, typed, bad, changing;
 DROP TYPE percent, required, mood, point3, size;

@@ -46,7 +46,7 @@ probe(const WeirStream *stream, Oid serverid)
 		WeirProbeRow *problem = lfirst(lc);
 
 		ereport(WARNING,
-				(errcode(ERRCODE_CONNECTION_FAILURE),
+				(errcode(problem->sqlstate),
 				 errmsg("stream \"%s\" cannot read yet: %s", stream->name, problem->detail),
 				 problem->hint[0] != '\0' ? errhint("%s", problem->hint) :
 				 errhint("It will start reading by itself when it can; weir.status shows how it is.")));

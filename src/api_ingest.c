@@ -105,19 +105,33 @@ make_batch(FunctionCallInfo fcinfo, WeirBatch *batch)
 		set_value(&batch->messages[i], elemtype, payloads[i], nulls[i]);
 }
 
-/* Gives every message the key, timestamp and headers of the call. */
+/* Is Kafka's timestamp all that can tell when a message happened? */
+static bool
+needs_timestamp(const WeirStream *stream, const WeirMessage *message)
+{
+	return stream->event_time == NULL ||
+		(message->value == NULL && stream->tombstones == WEIR_TOMBSTONE_ROW);
+}
+
+/*
+ * Gives every message the key, timestamp and headers of the call.  Where no
+ * timestamp is given and nothing else tells the time, it is the present, as a
+ * producer would have it.
+ */
 static void
-set_envelope(FunctionCallInfo fcinfo, WeirBatch *batch)
+set_envelope(FunctionCallInfo fcinfo, const WeirStream *stream, WeirBatch *batch)
 {
 	bytea	   *key = PG_ARGISNULL(I_KEY) ? NULL : PG_GETARG_BYTEA_PP(I_KEY);
+	bool		given = !PG_ARGISNULL(I_TIMESTAMP);
+	TimestampTz timestamp = given ? PG_GETARG_TIMESTAMPTZ(I_TIMESTAMP) : GetCurrentTimestamp();
 
 	for (int i = 0; i < batch->nmessages; i++)
 	{
 		WeirMessage *message = &batch->messages[i];
 
-		message->has_timestamp = !PG_ARGISNULL(I_TIMESTAMP);
+		message->has_timestamp = given || needs_timestamp(stream, message);
 		if (message->has_timestamp)
-			message->timestamp = PG_GETARG_TIMESTAMPTZ(I_TIMESTAMP);
+			message->timestamp = timestamp;
 		if (key != NULL)
 		{
 			message->key = VARDATA_ANY(key);
@@ -173,7 +187,7 @@ weir_ingest(PG_FUNCTION_ARGS)
 
 	check_insert_right(stream);
 	make_batch(fcinfo, &batch);
-	set_envelope(fcinfo, &batch);
+	set_envelope(fcinfo, stream, &batch);
 	weir_pipeline_ingest(stream->relid, choose_partition(fcinfo, stream), &batch, &counts);
 	PG_RETURN_DATUM(counts_to_record(fcinfo, &counts));
 }

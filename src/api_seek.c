@@ -61,13 +61,12 @@ moved_meanwhile(const Seek *seek)
 
 /* Asks the broker for offsets at a time. */
 static List *
-ask_broker(const Seek *seek, int64 time, const WeirProbeRow **problem)
+ask_broker(const Seek *seek, const char *isolation_level, int64 time, const WeirProbeRow **problem)
 {
 	WeirStream *stream = seek->stream;
 
 	return weir_probe_offsets(weir_kafka_server_for(stream->server, stream->owner), stream->owner,
-							  stream->topic, stream->isolation_level, time,
-							  PROBE_TIMEOUT_MS, problem);
+							  stream->topic, isolation_level, time, PROBE_TIMEOUT_MS, problem);
 }
 
 /* Finds a registered partition. */
@@ -119,7 +118,8 @@ find_targets(const Seek *seek)
 
 	if (weir_startpoint_partitions(seek->start, &partitions))
 		return said_offsets(seek, partitions);
-	targets = ask_broker(seek, weir_startpoint_time(seek->start), &problem);
+	targets = ask_broker(seek, seek->stream->isolation_level,
+						 weir_startpoint_time(seek->start), &problem);
 	if (problem != NULL)
 		weir_probe_throw(problem);
 	return targets;
@@ -135,8 +135,9 @@ is_another(Seek *seek, const WeirApplied *applied)
 	const WeirProbeRow *problem = NULL;
 	ListCell   *lc;
 
+	/* open transactions belong to it, whatever the stream reads */
 	if (seek->ends == NIL)
-		seek->ends = ask_broker(seek, TIME_END, &problem);
+		seek->ends = ask_broker(seek, "read_uncommitted", TIME_END, &problem);
 	foreach(lc, seek->ends)
 	{
 		WeirProbeOffset *end = lfirst(lc);

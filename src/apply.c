@@ -140,6 +140,16 @@ make_row(WeirApply *apply, const WeirMessage *message, TimestampTz watermark,
 								apply->now, event_time, fault);
 }
 
+/* Takes a partition in again that was left out for idleness: it has a message. */
+static void
+return_from_idleness(WeirApply *apply, WeirProgress *progress)
+{
+	TimestampTz floor = weir_catalog_take_in(apply->runtime->relid, progress->partition);
+
+	progress->idle = false;
+	progress->floor = Max(progress->floor, floor);
+}
+
 /* Takes one message through the steps up to staging; returns whether slot holds a row now. */
 static bool
 prepare_message(WeirApply *apply, const WeirMessage *message, TupleTableSlot *slot)
@@ -153,6 +163,8 @@ prepare_message(WeirApply *apply, const WeirMessage *message, TupleTableSlot *sl
 	{
 		if (message->offset < progress->applied_offset)
 			return false;		/* applied before */
+		if (unlikely(progress->idle))
+			return_from_idleness(apply, progress);
 		progress->consumed++;
 		progress->applied_offset = message->offset + 1;
 		if (message->has_timestamp)

@@ -122,6 +122,15 @@ extern List *weir_catalog_load_partitions(Oid relid);	/* of WeirProgress *, by p
 /* Registers partitions at the offsets given; those already there are left alone. */
 extern void weir_catalog_add_partitions(Oid relid, int n, const int32 *partitions, const int64 *offsets);
 
+/* The watermark of a stream: the least of its partitions', idle ones left out.  It never goes back. */
+extern TimestampTz weir_catalog_stream_watermark(Oid relid);
+
+/* Leaves partitions out of the stream's watermark, as they are idle. */
+extern void weir_catalog_leave_out(Oid relid, int n, const int32 *partitions);
+
+/* Takes a partition that was left out in again; returns the least watermark of its events from now on. */
+extern TimestampTz weir_catalog_take_in(Oid relid, int32 partition);
+
 /* Reads the row of a partition, locking it until commit if asked to; false if there is none. */
 extern bool weir_catalog_read_partition(Oid relid, int32 partition, bool lock, WeirProgress *progress);
 

@@ -207,21 +207,20 @@ weir_catalog_mark_replayed(int n, const int64 *ids, bytea **values)
 	weir_catalog_leave(&session);
 }
 
-/* Deletes old dead letters of a stream. */
-int64
-weir_catalog_purge_dead_letters(Oid stream, int max_age)
+/* Deletes old dead letters, leaving alone those that somebody else has locked. */
+void
+weir_catalog_purge_dead_letters(int max_age)
 {
-	Oid			argtypes[2] = {REGCLASSOID, INT4OID};
-	Datum		args[2] = {ObjectIdGetDatum(stream), Int32GetDatum(max_age)};
+	Oid			argtypes[1] = {INT4OID};
+	Datum		args[1] = {Int32GetDatum(max_age)};
 	WeirCatalogSession session;
-	int64		deleted;
 
 	weir_catalog_enter(&session);
-	if (SPI_execute_with_args("DELETE FROM weir_internal.dead_letter WHERE stream = $1"
-							  " AND failed_at < clock_timestamp() - $2 * interval '1 second'",
-							  2, argtypes, args, NULL, false, 0) != SPI_OK_DELETE)
+	if (SPI_execute_with_args("DELETE FROM weir_internal.dead_letter WHERE id IN"
+							  " (SELECT id FROM weir_internal.dead_letter"
+							  " WHERE failed_at < clock_timestamp() - $1 * interval '1 second'"
+							  " ORDER BY failed_at LIMIT 5000 FOR UPDATE SKIP LOCKED)",
+							  1, argtypes, args, NULL, false, 0) != SPI_OK_DELETE)
 		elog(ERROR, "could not purge dead letters");
-	deleted = (int64) SPI_processed;
 	weir_catalog_leave(&session);
-	return deleted;
 }

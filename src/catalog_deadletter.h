@@ -16,7 +16,10 @@ extern void weir_catalog_add_dead_letters(Oid stream, const WeirBatch *batch,
 /* Marks dead letters as replayed; values are what was sent where a transform changed it, else NULL. */
 extern void weir_catalog_mark_replayed(int n, const int64 *ids, bytea **values);
 
-/* Deletes dead letters of a stream older than the given number of seconds; returns how many. */
-extern int64 weir_catalog_purge_dead_letters(Oid stream, int max_age);
+/*
+ * Deletes dead letters of this database, of whatever stream, that are older
+ * than the given number of seconds; some thousands at most at a time.
+ */
+extern void weir_catalog_purge_dead_letters(int max_age);
 
 #endif							/* WEIR_CATALOG_DEADLETTER_H */

@@ -9,6 +9,7 @@
 #include "catalog.h"
 #include "catalog/pg_type.h"
 #include "catalog_query.h"
+#include "catalog_watermark.h"
 #include "utils/timestamp.h"
 
 #define PROGRESS_COLUMNS \
@@ -63,21 +64,26 @@ weir_catalog_load_partitions(Oid relid)
 	return result;
 }
 
-/* Registers partitions at the offsets given; those already there are left alone. */
+/*
+ * Registers partitions at the offsets given; those already there are left
+ * alone.  A partition that comes later goes on from the stream's watermark.
+ */
 void
 weir_catalog_add_partitions(Oid relid, int n, const int32 *partitions, const int64 *offsets)
 {
 	static WeirCatalogStatement statement = {
-		"INSERT INTO weir_internal.stream_partition (stream, partition, applied_offset)"
-		" VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-		3, {REGCLASSOID, INT4OID, INT8OID}
+		"INSERT INTO weir_internal.stream_partition (stream, partition, applied_offset, floor)"
+		" VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+		4, {REGCLASSOID, INT4OID, INT8OID, TIMESTAMPTZOID}
 	};
 	WeirCatalogSession session;
+	TimestampTz floor = weir_catalog_hold_watermark(relid);
 
 	weir_catalog_enter(&session);
 	for (int i = 0; i < n; i++)
 		weir_catalog_execute(&statement,
-				(Datum[]) {ObjectIdGetDatum(relid), Int32GetDatum(partitions[i]), Int64GetDatum(offsets[i])},
+				(Datum[]) {ObjectIdGetDatum(relid), Int32GetDatum(partitions[i]), Int64GetDatum(offsets[i]),
+				TimestampTzGetDatum(floor)},
 				NULL, SPI_OK_INSERT);
 	weir_catalog_leave(&session);
 }

@@ -61,6 +61,8 @@ typedef struct PartitionState
 	int64		after_message;	/* the same, as the last message alone has it */
 	int64		end_offset;		/* last stable offset; -1: unknown */
 	bool		at_end;
+	TimestampTz at_end_since;
+	bool		told_idle;		/* by weir_consumer_idle, since it is at its end */
 	int64		told_offset;	/* what the last weir_consumer_positions() said */
 	int64		told_end;
 } PartitionState;
@@ -521,7 +523,11 @@ static void
 reach_end(WeirConsumer *consumer, PartitionState *state, int64 offset)
 {
 	if (!state->at_end)
+	{
 		consumer->nat_end++;
+		state->at_end_since = GetCurrentTimestamp();
+		state->told_idle = false;
+	}
 	state->at_end = true;
 	state->next_offset = Max(state->next_offset, offset);
 	state->end_offset = offset;
@@ -779,6 +785,27 @@ weir_consumer_positions(WeirConsumer *consumer, WeirPosition *positions)
 		state->told_offset = positions[n].next_offset;
 		state->told_end = positions[n].end_offset;
 		n++;
+	}
+	return n;
+}
+
+/* Writes the partitions that have been at their end for long and were not told yet. */
+int
+weir_consumer_idle(WeirConsumer *consumer, int64 timeout, int32 *partitions)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int			n = 0;
+
+	if (consumer->nat_end == 0)
+		return 0;
+	for (int i = 0; i < consumer->npartitions; i++)
+	{
+		PartitionState *state = &consumer->partitions[i];
+
+		if (!state->at_end || state->told_idle || now - state->at_end_since < timeout)
+			continue;
+		state->told_idle = true;
+		partitions[n++] = state->partition;
 	}
 	return n;
 }

@@ -116,6 +116,12 @@ extern bool weir_consumer_event(WeirConsumer *consumer, WeirConsumerEvent *event
 extern bool weir_consumer_has_news(const WeirConsumer *consumer);
 extern int	weir_consumer_positions(WeirConsumer *consumer, WeirPosition *positions);
 
+/*
+ * Writes the partitions that have been at their end for so long (in
+ * microseconds) and have not been told since; returns their number.
+ */
+extern int	weir_consumer_idle(WeirConsumer *consumer, int64 timeout, int32 *partitions);
+
 /* Have all partitions been read to their ends? */
 extern bool weir_consumer_at_end(const WeirConsumer *consumer);
 

@@ -25,6 +25,9 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+/* How often a session looks for dead letters that are too old, in seconds. */
+#define PURGE_INTERVAL_S 600
+
 /* Whom to become again after a batch. */
 typedef struct OwnerSession
 {
@@ -70,6 +73,20 @@ leave_owner(OwnerSession *session)
 	SetUserIdAndSecContext(session->userid, session->sec_context);
 }
 
+/* Lets go of old dead letters, now and then. */
+static void
+purge_sometimes(void)
+{
+	static TimestampTz purged_at = 0;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (weir_dead_letter_retention < 0 ||
+		!TimestampDifferenceExceeds(purged_at, now, 1000 * Min(weir_dead_letter_retention, PURGE_INTERVAL_S)))
+		return;
+	purged_at = now;
+	weir_catalog_purge_dead_letters(weir_dead_letter_retention);
+}
+
 /* Saves what the batch did besides its rows; false if a partition has moved meanwhile. */
 static bool
 save(WeirApply *apply, WeirCounts *counts)
@@ -90,6 +107,7 @@ save(WeirApply *apply, WeirCounts *counts)
 		counts->skipped += work->progress.skipped;
 	}
 	weir_catalog_add_dead_letters(relid, apply->batch, &apply->letters);
+	purge_sometimes();
 	return true;
 }
 
@@ -186,21 +204,19 @@ weir_pipeline_apply(Oid stream, int64 version, WeirBatch *batch,
 	return outcome;
 }
 
-/* The watermark of a stream: the least of its partitions', idle ones left out. */
-static TimestampTz
-stream_watermark(Oid stream)
+/* Leaves partitions out of the stream's watermark, in a transaction of its own. */
+void
+weir_pipeline_leave_out(Oid stream, int n, const int32 *partitions)
 {
-	TimestampTz least = DT_NOEND;
-	ListCell   *lc;
+	MemoryContext context = CurrentMemoryContext;
 
-	foreach(lc, weir_catalog_load_partitions(stream))
-	{
-		WeirProgress *progress = lfirst(lc);
-
-		if (progress->partition >= 0 && !progress->idle)
-			least = Min(least, progress->watermark);
-	}
-	return least == DT_NOEND ? DT_NOBEGIN : least;
+	StartTransactionCommand();
+	weir_fence_share(stream);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	weir_catalog_leave_out(stream, n, partitions);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
 }
 
 /* Gives ingested messages the next offsets of their partition, whose row stays locked. */
@@ -208,10 +224,14 @@ static void
 assign_offsets(WeirRuntime *runtime, int32 partition, WeirBatch *batch)
 {
 	WeirProgress progress;
+	bool		found = weir_catalog_read_partition(runtime->relid, partition, true, &progress);
 
-	if (partition == WEIR_INGEST_PARTITION && runtime->stream->topic != NULL)
+	if (!found && partition == WEIR_INGEST_PARTITION && runtime->stream->topic != NULL)
+	{
 		weir_catalog_add_partitions(runtime->relid, 1, &partition, &(int64) {0});
-	if (!weir_catalog_read_partition(runtime->relid, partition, true, &progress))
+		found = weir_catalog_read_partition(runtime->relid, partition, true, &progress);
+	}
+	if (!found)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("stream \"%s\" has no partition %d", runtime->stream->name, partition),
@@ -269,7 +289,7 @@ weir_pipeline_ingest(Oid stream, int32 partition, WeirBatch *batch, WeirCounts *
 	assign_offsets(runtime, partition, batch);
 	weir_apply_begin(&apply, runtime, batch);
 	if (partition == WEIR_INGEST_PARTITION)
-		apply.least_watermark = stream_watermark(stream);
+		apply.least_watermark = weir_catalog_stream_watermark(stream);
 	run_in_session(runtime, &apply, batch);
 	if (!save(&apply, counts))
 		elog(ERROR, "partition %d of stream \"%s\" moved under its lock",

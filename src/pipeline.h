@@ -40,6 +40,12 @@ extern WeirOutcome weir_pipeline_apply(Oid stream, int64 version, WeirBatch *bat
 									   WeirCounts *counts, ErrorData **error);
 
 /*
+ * Leaves partitions out of the stream's watermark that have been idle for
+ * idle_timeout, in a transaction of its own.  Throws.
+ */
+extern void weir_pipeline_leave_out(Oid stream, int n, const int32 *partitions);
+
+/*
  * Applies payloads in the caller's transaction: weir.ingest.  Offsets are
  * assigned here.  Throws environment and definition errors.
  */

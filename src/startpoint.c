@@ -2,7 +2,7 @@
  * startpoint.c
  *	  Where to start reading: start_from of a stream, seek_to of weir.seek().
  *
- * What offsets that means, consumer.c asks a broker.
+ * What offsets that means, consumer.c and probe.c ask a broker.
  */
 #include "postgres.h"
 

@@ -55,6 +55,7 @@
 #define REFRESH_MS 10000		/* looking for new partitions */
 #define REFRESH_SOON_MS 1000
 #define POSITION_MS 1000		/* commits that bring positions alone */
+#define IDLENESS_MS 250			/* looking for partitions to leave out, with idle_timeout */
 #define IDLE_MS 2000			/* nothing for so long is idle */
 #define DOUBT_MS 1000			/* no broker for so long is worth a word */
 
@@ -492,6 +493,23 @@ notice_idleness(Worker *worker, TimestampTz now)
 	}
 }
 
+/* Leaves partitions out of the stream's watermark that bring nothing for long. */
+static void
+leave_out_idle(Worker *worker)
+{
+	int32	   *partitions;
+	int			n;
+
+	if (worker->stream->idle_timeout == 0 || worker->batch.nmessages > 0 ||
+		weir_worker_current() == WEIR_RETRYING)
+		return;
+	partitions = MemoryContextAlloc(worker->batch_context, sizeof(int32) * worker->source.npartitions);
+	n = weir_consumer_idle(worker->source.consumer, worker->stream->idle_timeout, partitions);
+	if (n > 0)
+		weir_pipeline_leave_out(worker->slot.stream, n, partitions);
+	pfree(partitions);
+}
+
 /* Looks now and then whether definition and topic are as they were; false if not. */
 static bool
 refresh(Worker *worker, TimestampTz now)
@@ -531,6 +549,9 @@ sleep_for_news(Worker *worker, TimestampTz due)
 		sooner(&until, TimestampTzPlusMilliseconds(worker->last_message, IDLE_MS));
 	if (worker->doubt_since != 0 && weir_worker_current() != WEIR_RETRYING)
 		sooner(&until, TimestampTzPlusMilliseconds(worker->doubt_since, DOUBT_MS + 1));
+
+	if (worker->stream->idle_timeout != 0)
+		sooner(&until, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), IDLENESS_MS));
 
 	/* Past deadlines that nothing came of wait for a while, too, lest we spin. */
 	ms = until == 0 ? -1 : TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
@@ -572,6 +593,7 @@ consume(Worker *worker)
 			continue;
 		}
 		notice_idleness(worker, now);
+		leave_out_idle(worker);
 		if (!refresh(worker, now))
 			return;
 		sleep_for_news(worker, due);

@@ -31,6 +31,7 @@ CREATE TABLE weir_internal.stream (
     search_path text NOT NULL,                  -- in force while triggers run
     runs_on text,                               -- database that runs it; NULL: stopped
     cluster_id text,                            -- Kafka's, once seen
+    held_watermark timestamptz NOT NULL DEFAULT '-infinity',    -- the stream watermark is never less
     definition_version bigint NOT NULL DEFAULT 1
 );
 COMMENT ON TABLE weir_internal.stream IS 'streams: one row per staging table';
@@ -63,6 +64,20 @@ CREATE TABLE weir_internal.stream_partition (
 COMMENT ON TABLE weir_internal.stream_partition IS 'applied offset, watermark and counters of each partition of each stream';
 -- Dumped: offsets belong to the results of the same snapshot.
 SELECT pg_catalog.pg_extension_config_dump('weir_internal.stream_partition', '');
+
+-- Where a partition that had been left out for idleness, or came late, went on
+-- with the stream's watermark: needed to give rows the same _watermark again.
+CREATE TABLE weir_internal.watermark_floor (
+    stream regclass,
+    partition int,
+    from_offset bigint,
+    floor timestamptz NOT NULL,
+    logged_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (stream, partition, from_offset)
+);
+COMMENT ON TABLE weir_internal.watermark_floor IS 'least watermark of a partition from an offset on, after idleness';
+-- Dumped: belongs to the offsets.
+SELECT pg_catalog.pg_extension_config_dump('weir_internal.watermark_floor', '');
 
 -- Children of staging tables, newest last.
 CREATE TABLE weir_internal.chunk (

@@ -53,7 +53,7 @@ SELECT n.nspname AS stream_schema, c.relname AS stream, w.worker, w.pid,
             WHEN NOT weir_internal.runs_here(s.runs_on) THEN 'stopped'
             ELSE coalesce(w.state, 'starting') END AS state,
        w.since, w.last_error, w.last_hint, w.next_try,
-       p.watermark,
+       greatest(s.held_watermark, p.watermark) AS watermark,
        CASE WHEN p.watermark = '-infinity' THEN p.slowest END AS held_back_by,
        p.applied_offsets, l.lag, l.time_lag, p.consumed, p.dead_lettered
 FROM weir_internal.stream s

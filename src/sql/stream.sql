@@ -78,9 +78,9 @@ COMMENT ON FUNCTION weir_internal.ring() IS 'has the launcher look at this datab
 CREATE FUNCTION weir.seek(stream regclass, seek_to text, reset boolean DEFAULT false) RETURNS void
 LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_seek';
 COMMENT ON FUNCTION weir.seek(regclass, text, boolean) IS
-'Sets from where a stream reads on: earliest, latest, a timestamp, or {"partition": offset, …} as JSON. Going back over events already applied is refused (22023), as they would count twice.';
+'Sets from where a stream reads on: earliest, latest, a timestamp, or {"partition": offset, …} as JSON. Going back over events already applied is refused (22023), as they would count twice. Waits for the running batch; the workers go on from there when the transaction commits. Error 08xxx when the broker does not answer for a timestamp, latest or earliest; 0A000 for reset.';
 
 CREATE FUNCTION weir.wait(stream regclass, timeout_after interval DEFAULT '10 s') RETURNS void
 LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_wait';
 COMMENT ON FUNCTION weir.wait(regclass, interval) IS
-'Waits until a stream runs and has applied everything the broker has now. Error 57014 after timeout_after; 55000 if the stream is stopped or has failed.';
+'Waits until a stream runs and has applied everything the broker has now (up to the last stable offset, under read_committed). Needs SELECT on the stream. Error 57014 after timeout_after, saying what is missing; 55000 if the stream is stopped, has failed, or was started in this very transaction. Without Kafka it returns at once.';

@@ -3,36 +3,16 @@
 use strict;
 use warnings;
 
-use File::Basename qw(dirname);
-use File::Temp qw(tempdir);
+use FindBin;
+use lib "$FindBin::RealBin/../lib";
+
 use IPC::Run ();
+use Sandbox;
 use Test::More;
-use Time::HiRes qw(sleep time);
+use Time::HiRes qw(time);
 
-my $tool = dirname(__FILE__) . '/../../tools/sandbox';
-
-$ENV{WEIR_SANDBOX} = tempdir('weir-seek-XXXX', TMPDIR => 1, CLEANUP => 1) . '/sandbox';
-
-# Runs a verb of the sandbox; returns its output.
-sub sandbox
-{
-	my ($input, @verb) = @_;
-	my ($out, $err) = ('', '');
-
-	IPC::Run::run([ $tool, @verb ], \$input, \$out, \$err, IPC::Run::timeout(300))
-	  or die "@verb: $err";
-	chomp $out;
-	return $out;
-}
-
-END
-{
-	local $?;
-	system($tool, 'down') if defined $ENV{WEIR_SANDBOX};
-}
-
-sandbox('', 'up', '--kafka');
-my %env = sandbox('', 'env') =~ /^([A-Z]+)=(.*)$/mg;
+my $box = Sandbox->new('kafka', 'max_worker_processes=32');
+my %env = $box->run('', 'env') =~ /^([A-Z]+)=(.*)$/mg;
 my @psql = ('psql', '-XAtq', '-v', 'VERBOSITY=verbose', '-h', $env{PGHOST}, '-p', $env{PGPORT},
 	'-U', $env{PGUSER}, '-d', $env{PGDATABASE});
 
@@ -49,29 +29,12 @@ sub sql
 	return $out;
 }
 
-# Waits until SQL gives a result.
-sub poll
-{
-	my ($query, $expected) = @_;
-	my $deadline = time() + 120;
-	my $result = '';
-
-	while (time() < $deadline)
-	{
-		$result = sql($query);
-		return 1 if $result eq $expected;
-		sleep 0.05;
-	}
-	diag("$query: $result");
-	return 0;
-}
-
 # Sends rows {"n": …} to a partition.
 sub produce
 {
 	my ($topic, $partition, @n) = @_;
 
-	sandbox(join('', map { "{\"n\": $_}\n" } @n), 'produce', $topic, '--partition', $partition);
+	$box->run(join('', map { "{\"n\": $_}\n" } @n), 'produce', $topic, '--partition', $partition);
 }
 
 # Makes a topic and a stream of the same name.
@@ -79,7 +42,7 @@ sub make_stream
 {
 	my ($name, $partitions, $options) = @_;
 
-	sandbox('', 'topic', $name, '--partitions', $partitions, '--config', 'retention.ms=-1');
+	$box->run('', 'topic', $name, '--partitions', $partitions, '--config', 'retention.ms=-1');
 	is(sql("SELECT weir.create_stream('$name', columns => 'n int', server => 'kafka', topic => '$name'"
 				. ($options // '') . ")"), $name, "stream $name");
 }
@@ -94,7 +57,7 @@ sub numbers
 
 # ---------- waiting ----------
 
-make_stream('readings', 2);
+make_stream('readings', 2, ', parallelism => 2');
 produce('readings', 0, 1, 2);
 produce('readings', 1, 3);
 like(sql("SELECT weir.wait('readings')"),
@@ -121,7 +84,8 @@ produce('readings', 1, 4);
 # The end is the last stable offset.
 {
 	my ($in, $out, $err) = ("{\"n\": 6}\n" x 3000, "", "");
-	my $open = IPC::Run::start([ $tool, 'produce', 'readings', '--partition', '0', '--transaction', 'commit' ],
+	my $open = IPC::Run::start([ 'env', "WEIR_SANDBOX=$box->{directory}", "$FindBin::RealBin/../../tools/sandbox",
+			'produce', 'readings', '--partition', '0', '--transaction', 'commit' ],
 		\$in, \$out, \$err, IPC::Run::timeout(180));
 	my $deadline = time() + 60;
 
@@ -144,7 +108,7 @@ produce('fresh', 0, 1, 2, 3);
 is(sql("SELECT weir.start('fresh')", "SELECT weir.wait('fresh')"), "\n", 'read from the end');
 is(numbers('fresh'), '', 'nothing came');
 is(sql("SELECT weir.seek('fresh', 'earliest')", "SELECT weir.wait('fresh')"), "\n", 'a running stream goes to the beginning');
-ok(poll("SELECT count(*) FROM fresh", '3'), 'and reads it all');
+$box->poll('SELECT count(*) FROM fresh', '3', 'and reads it all');
 
 # ---------- seeking forward ----------
 
@@ -165,11 +129,11 @@ is(sql(q{SELECT weir.seek('fresh', '2200-01-01')}, "SELECT weir.wait('fresh')"),
 # By time, over two partitions.
 make_stream('timed', 2);
 is(sql("SELECT weir.start('timed')", "SELECT weir.wait('timed')"), "\n", 'nothing there yet');
-sandbox("{\"n\": 0}\n", 'produce', 'timed', '--partition', '0', '--timestamp', '1000000000000');
+$box->run("{\"n\": 0}\n", 'produce', 'timed', '--partition', '0', '--timestamp', '1000000000000');
 is(sql("SELECT weir.wait('timed')", "SELECT weir.stop('timed')"), "\n", 'one event');
 for my $n (1 .. 4)
 {
-	sandbox("{\"n\": $n}\n", 'produce', 'timed', '--partition', $n % 2, '--timestamp', 1000000000000 + $n * 1000);
+	$box->run("{\"n\": $n}\n", 'produce', 'timed', '--partition', $n % 2, '--timestamp', 1000000000000 + $n * 1000);
 }
 is(sql("SET timezone = 'America/New_York'; SELECT weir.seek('timed', '2001-09-08 21:46:42.5')", "SELECT weir.start('timed')",
 		"SELECT weir.wait('timed')"), "\n\n", 'forward in time');
@@ -179,28 +143,45 @@ is(numbers('timed'), '0 3 4', 'what is older is left out');
 
 is(sql("SELECT weir.stop('timed')"), '', 'stopped');
 produce('timed', 0, 5, 6, 7);
-sandbox('', 'topic', 'timed', '--delete-records', '0:5');
+$box->run('', 'topic', 'timed', '--delete-records', '0:5');
 is(sql("SELECT weir.start('timed')"), '', 'started where messages are gone');
 like(sql("SELECT weir.wait('timed', '60 s')"),
 	qr/^ERROR:  55000: stream "timed" has failed\nDETAIL:  .*retention was faster.*\nHINT:  .*weir\.seek/, 'a failed stream');
 is(sql(q{SELECT weir.seek('timed', '{"0": 5}')}, "SELECT weir.wait('timed', '60 s')"), "\n", 'seek helps');
 is(numbers('timed'), '0 3 4 7', 'it went on with what is there');
 
+# So does an alteration that tells it to go on.
+is(sql("SELECT weir.stop('timed')"), '', 'stopped');
+produce('timed', 1, 10, 11, 12);
+$box->run('', 'topic', 'timed', '--delete-records', '1:4');
+is(sql("SELECT weir.start('timed')"), '', 'started where messages are gone');
+like(sql("SELECT weir.wait('timed', '60 s')"), qr/^ERROR:  55000: .*\nDETAIL:  .*retention was faster/, 'a failed stream');
+is(sql("SELECT weir.alter_stream('timed', on_data_loss => 'continue')", "SELECT weir.wait('timed', '60 s')"), "\n",
+	'alter_stream wakes a failed stream');
+is(numbers('timed'), '0 3 4 7 12', 'it went on with what is there');
+sql("SELECT weir.alter_stream('timed', on_data_loss => 'stop')");
+
+# Too far: then it may go back to where the partition ends, but no further than it was.
+is(sql(q{SELECT weir.seek('timed', '{"1": 1000}')}), '', 'beyond the end');
+$box->poll("SELECT state, last_error ~ 'ends before offset 1000' FROM weir.status WHERE stream = 'timed'",
+	'failed\|t', 'a failed stream');
+is(sql("SELECT weir.seek('timed', 'latest')", "SELECT weir.wait('timed', '60 s')"), "\n", 'back to the end');
+
 # The topic is another one: nothing in it can be counted twice.
 is(sql("SELECT weir.stop('timed')"), '', 'stopped');
-sandbox('', 'topic', 'timed', '--delete');
-sandbox('', 'topic', 'timed', '--partitions', '2');
+$box->run('', 'topic', 'timed', '--delete');
+$box->run('', 'topic', 'timed', '--partitions', '2');
 produce('timed', 0, 8);
 is(sql("SELECT weir.start('timed')"), '', 'started on a topic made anew');
 like(sql("SELECT weir.wait('timed', '60 s')"), qr/^ERROR:  55000: .*\nDETAIL:  .*recreated/, 'a failed stream');
 is(sql("SELECT weir.seek('timed', 'earliest')", "SELECT weir.wait('timed', '60 s')"), "\n", 'back to its beginning');
-is(numbers('timed'), '0 3 4 7 8', 'it is read');
+is(numbers('timed'), '0 3 4 7 8 12', 'it is read');
 
 # ---------- what is not there ----------
 
 is(sql("SELECT weir.create_stream('typo', columns => 'n int', server => 'kafka', topic => 'reedings')"), 'typo', 'a wrong name');
 like(sql("SELECT weir.start('typo')"),
-	qr/^WARNING:  08006: stream "typo" cannot read yet: topic "reedings" does not exist.*\nHINT:  Perhaps you meant "readings"\.\n?$/m,
+	qr/^WARNING:  58P01: stream "typo" cannot read yet: topic "reedings" does not exist.*\nHINT:  Perhaps you meant "readings"\.\n?$/m,
 	'start warns of an unknown topic, and names one like it');
 like(sql("SELECT weir.wait('typo', '1.5 s')"),
 	qr/^ERROR:  57014: stream "typo" has not caught up within 00:00:01\.5\nDETAIL:  .*topic "reedings" does not exist/,
@@ -209,7 +190,7 @@ like(sql("SELECT weir.wait('typo', '1.5 s')"),
 like(sql("SET statement_timeout = '400ms'; SELECT weir.wait('typo', '60 s')"),
 	qr/^ERROR:  57014: canceling statement due to statement timeout/, 'a wait can be cancelled');
 
-sandbox('', 'broker', 'kill');
+$box->run('', 'broker', 'kill');
 like(sql("SELECT weir.start('readings')"),
 	qr/^WARNING:  08006: stream "readings" cannot read yet: could not connect to "[^"]+": connection refused\nHINT:  /,
 	'start warns of a broker that is not there');
@@ -224,8 +205,8 @@ like(sql("SELECT weir.seek('readings', 'latest')"), qr/^ERROR:  08\w+: could not
 	my $waiting = IPC::Run::start([ @psql, '-c', "SELECT weir.wait('readings', '120 s')" ], \undef, '>', \$out, '2>&1',
 		IPC::Run::timeout(180));
 
-	ok(poll("SELECT count(*) FROM pg_stat_activity WHERE query ~ '^SELECT weir.wait' AND pid <> pg_backend_pid()", '1'), 'waiting');
-	sandbox('', 'broker', 'start');
+	$box->poll("SELECT count(*) FROM pg_stat_activity WHERE query ~ '^SELECT weir.wait'", '1', 'waiting');
+	$box->run('', 'broker', 'start');
 	$waiting->finish;
 	is($out, "\n", 'the broker is back');
 }
