@@ -364,38 +364,3 @@ weir_catalog_touch(Oid relid)
 	weir_catalog_leave(&session);
 	CacheInvalidateRelcacheByRelid(relid);
 }
-
-/* Returns the child that takes new rows, or InvalidOid. */
-Oid
-weir_catalog_current_chunk(Oid relid)
-{
-	static WeirCatalogStatement statement = {
-		"SELECT c.chunk FROM weir_internal.chunk c JOIN pg_catalog.pg_class k ON k.oid = c.chunk"
-		" WHERE c.stream = $1 AND c.closed_at IS NULL ORDER BY c.created_at DESC LIMIT 1",
-		1, {REGCLASSOID}
-	};
-	WeirCatalogSession session;
-	Oid			chunk = InvalidOid;
-
-	weir_catalog_enter(&session);
-	if (weir_catalog_execute(&statement, (Datum[]) {ObjectIdGetDatum(relid)}, NULL, SPI_OK_SELECT))
-		chunk = (Oid) weir_catalog_int32(SPI_tuptable->vals[0], 1, 0);
-	weir_catalog_leave(&session);
-	return chunk;
-}
-
-/* Records a new child of a stream. */
-void
-weir_catalog_add_chunk(Oid relid, Oid chunk)
-{
-	static WeirCatalogStatement statement = {
-		"INSERT INTO weir_internal.chunk (stream, chunk) VALUES ($1, $2)",
-		2, {REGCLASSOID, REGCLASSOID}
-	};
-	WeirCatalogSession session;
-
-	weir_catalog_enter(&session);
-	weir_catalog_execute(&statement, (Datum[]) {ObjectIdGetDatum(relid), ObjectIdGetDatum(chunk)},
-			NULL, SPI_OK_INSERT);
-	weir_catalog_leave(&session);
-}

@@ -171,6 +171,17 @@ weir_chunk_create(Oid stream)
 	return chunk;
 }
 
+/* Drops a child. */
+void
+weir_chunk_drop(Oid chunk)
+{
+	WeirCatalogSession session;
+
+	weir_catalog_enter(&session);
+	run(psprintf("DROP TABLE %s", qualified_name(chunk)));
+	weir_catalog_leave(&session);
+}
+
 /* Returns the child that takes new rows of a stream, making one if there is none. */
 Oid
 weir_chunk_current(Oid stream)

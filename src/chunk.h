@@ -15,6 +15,9 @@ extern Oid	weir_chunk_current(Oid stream);
 /* Makes a new child, with the parent's indexes and guards, and registers it. */
 extern Oid	weir_chunk_create(Oid stream);
 
+/* Drops a child, which the caller has locked, with all that hangs on it. */
+extern void weir_chunk_drop(Oid chunk);
+
 /* Copies to every child those indexes of the staging table that it lacks. */
 extern void weir_chunk_copy_indexes(Oid stream);
 

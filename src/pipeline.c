@@ -19,11 +19,15 @@
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "pipeline.h"
+#include "rotate.h"
 #include "stage.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
+
+/* How often a worker looks at least whether staged rows are past retention. */
+#define MAINTAIN_MS 10000
 
 /* How often a session looks for dead letters that are too old, in seconds. */
 #define PURGE_INTERVAL_S 600
@@ -228,6 +232,28 @@ weir_pipeline_apply(Oid stream, int64 version, WeirBatch *batch,
 	return outcome;
 }
 
+/* Lets staged rows go that are past retention. */
+void
+weir_pipeline_maintain(Oid stream)
+{
+	static TimestampTz due = 0;
+	TimestampTz now = GetCurrentTimestamp();
+	MemoryContext context = CurrentMemoryContext;
+
+	if (now < due)
+		return;
+	StartTransactionCommand();
+	weir_fence_share(stream);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	due = weir_rotate(stream);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+
+	/* retention may be made shorter meanwhile */
+	due = Min(due, TimestampTzPlusMilliseconds(now, MAINTAIN_MS));
+}
+
 /* Leaves partitions out of the stream's watermark, in a transaction of its own. */
 void
 weir_pipeline_leave_out(Oid stream, int n, const int32 *partitions)
@@ -315,6 +341,8 @@ weir_pipeline_ingest(Oid stream, int32 partition, WeirBatch *batch, WeirCounts *
 	if (partition == WEIR_INGEST_PARTITION)
 		apply.least_watermark = weir_catalog_stream_watermark(stream);
 	run_in_session(runtime, &apply, batch);
+	if (runtime->stream->topic == NULL)
+		weir_rotate_at_commit(stream);	/* there is no worker to do it */
 	if (!save(&apply, counts))
 		elog(ERROR, "partition %d of stream \"%s\" moved under its lock",
 			 partition, runtime->stream->name);

@@ -40,6 +40,12 @@ extern WeirOutcome weir_pipeline_apply(Oid stream, int64 version, WeirBatch *bat
 									   WeirCounts *counts, ErrorData **error);
 
 /*
+ * Lets staged rows go that are past retention, when it is time, in a
+ * transaction of its own.  Cheap when it is not.  Throws.
+ */
+extern void weir_pipeline_maintain(Oid stream);
+
+/*
  * Leaves partitions out of the stream's watermark that have been idle for
  * idle_timeout, in a transaction of its own.  Throws.
  */

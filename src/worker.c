@@ -594,6 +594,8 @@ consume(Worker *worker)
 		}
 		notice_idleness(worker, now);
 		leave_out_idle(worker);
+		if (worker->slot.worker == 0)
+			weir_pipeline_maintain(worker->slot.stream);
 		if (!refresh(worker, now))
 			return;
 		sleep_for_news(worker, due);

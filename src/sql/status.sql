@@ -44,6 +44,10 @@ WITH p AS (
            sum(consumed) AS consumed, sum(dead_lettered) AS dead_lettered,
            jsonb_object_agg(partition, applied_offset) AS applied_offsets
     FROM weir_internal.stream_partition GROUP BY stream
+), k AS (
+    SELECT c.stream, count(*) AS staging_tables,
+           count(*) FILTER (WHERE c.closed_at + st.retention < pg_catalog.clock_timestamp()) AS staging_tables_overdue
+    FROM weir_internal.chunk c JOIN weir_internal.stream st ON st.stream = c.stream GROUP BY c.stream
 ), l AS (
     SELECT stream_schema, stream, sum(lag)::bigint AS lag, max(time_lag) AS time_lag
     FROM weir.stream_stats GROUP BY 1, 2
@@ -55,18 +59,20 @@ SELECT n.nspname AS stream_schema, c.relname AS stream, w.worker, w.pid,
        w.since, w.last_error, w.last_hint, w.next_try,
        greatest(s.held_watermark, p.watermark) AS watermark,
        CASE WHEN p.watermark = '-infinity' THEN p.slowest END AS held_back_by,
-       p.applied_offsets, l.lag, l.time_lag, p.consumed, p.dead_lettered
+       p.applied_offsets, l.lag, l.time_lag, p.consumed, p.dead_lettered,
+       k.staging_tables, k.staging_tables_overdue
 FROM weir_internal.stream s
 JOIN pg_catalog.pg_class c ON c.oid = s.stream::oid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN p ON p.stream = s.stream
+LEFT JOIN k ON k.stream = s.stream
 LEFT JOIN l ON l.stream_schema = n.nspname AND l.stream = c.relname
 LEFT JOIN weir_internal.worker_slots() w
     ON w.stream = s.stream::oid
     AND w.dboid = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
 WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE');
 COMMENT ON VIEW weir.status IS
-'What each stream''s workers are doing: state (ingest only, stopped, starting, waiting for a slot, running, idle, retrying, failed, stopping), since when, the last error with its hint, the next try; the stream''s watermark and the partition without any event that holds it back; lag in messages and in time.';
+'What each stream''s workers are doing: state (ingest only, stopped, starting, waiting for a slot, running, idle, retrying, failed, stopping), since when, the last error with its hint, the next try; the stream''s watermark and the partition without any event that holds it back; lag in messages and in time; how many child tables hold the staged rows, and how many of those are past retention but still in use by others, so that they could not be dropped yet.';
 
 CREATE FUNCTION weir.audit(
     stream regclass,

@@ -1,0 +1,109 @@
+/*
+ * rotate.c
+ *	  Staged rows leave when they are older than the stream's retention.
+ *
+ *		chunk 1   chunk 2  …  chunk 8   chunk 9
+ *		▲ dropped whole                 ▲ takes new rows
+ *		when its youngest row is
+ *		past retention
+ *
+ * Old rows are never deleted one by one.  Dropping a table takes a lock that
+ * conflicts with every reader; waiting for it would make readers that come
+ * later wait behind us.  So a lock that is not free at once is left alone,
+ * and the child stays until the next time.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog.h"
+#include "catalog/dependency.h"
+#include "catalog/pg_class.h"
+#include "chunk.h"
+#include "rotate.h"
+#include "storage/lmgr.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+/* When a lock was not free, or nothing is known yet. */
+#define TRY_AGAIN_MS 1000
+
+/* Makes a new child take the new rows; false if the staging table is in use. */
+static bool
+begin_chunk(Oid stream)
+{
+	if (!ConditionalLockRelationOid(stream, ShareUpdateExclusiveLock))
+		return false;
+	weir_catalog_close_chunks(stream, weir_chunk_create(stream));
+	return true;
+}
+
+/* Drops a child; false if it is in use. */
+static bool
+drop_chunk(Oid chunk)
+{
+	if (!ConditionalLockRelationOid(chunk, AccessExclusiveLock))
+		return false;
+	if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(chunk)))
+		weir_chunk_drop(chunk);
+	return true;
+}
+
+/* Begins a new child and drops old ones. */
+TimestampTz
+weir_rotate(Oid stream)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	bool		waiting = false;
+	ListCell   *lc;
+
+	if (weir_catalog_chunk_full_at(stream) <= now)
+		waiting |= !begin_chunk(stream);
+	foreach(lc, weir_catalog_expired_chunks(stream))
+		waiting |= !drop_chunk(lfirst_oid(lc));
+	CommandCounterIncrement();
+
+	if (waiting)
+		return TimestampTzPlusMilliseconds(now, TRY_AGAIN_MS);
+	return Min(weir_catalog_chunk_full_at(stream), weir_catalog_chunk_expires_at(stream));
+}
+
+/* ---- for sessions, whose transactions may stay open for long ---- */
+
+/* The stream to rotate when this transaction commits. */
+static Oid	pending = InvalidOid;
+
+static void
+rotate_before_commit(XactEvent event, void *arg)
+{
+	Oid			stream = pending;
+
+	if (event == XACT_EVENT_ABORT || event == XACT_EVENT_COMMIT)
+		pending = InvalidOid;
+	if (event != XACT_EVENT_PRE_COMMIT || !OidIsValid(stream))
+		return;
+	pending = InvalidOid;
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(stream)))
+		return;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	(void) weir_rotate(stream);
+	PopActiveSnapshot();
+}
+
+/* Rotates a stream just before commit, if it is time. */
+void
+weir_rotate_at_commit(Oid stream)
+{
+	static bool registered = false;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (weir_catalog_chunk_full_at(stream) > now && weir_catalog_chunk_expires_at(stream) > now)
+		return;
+	if (!registered)
+	{
+		RegisterXactCallback(rotate_before_commit, NULL);
+		registered = true;
+	}
+	pending = stream;
+}
