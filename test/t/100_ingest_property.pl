@@ -149,9 +149,11 @@ for my $run (1 .. $runs)
 	note("seed $seed");
 
 	my @counts = map { 100 + int(rand 200) } 1 .. $partitions;
+	$counts[0] += 2000 if $run % 4 == 0;
 	my $tombstones = (qw(dead_letter skip))[ rand 2 ];
 	my $disorder = int(rand 15);
 	my $unique = rand() < 0.5;
+	my $dropped = rand() < 0.5;
 	my @rows;
 	for my $p (0 .. $partitions - 1)
 	{
@@ -174,11 +176,20 @@ for my $run (1 .. $runs)
 			DROP TABLE IF EXISTS $name;
 			SELECT weir.create_stream('$name', event_time => 'ts', partitions => $partitions, tombstones => '$tombstones',
 				max_out_of_orderness => '$disorder seconds',
-				columns => 'id int NOT NULL, kind varchar(8) DEFAULT ''none'', amount numeric(8,2) DEFAULT 1 CHECK (amount > 0),
+				columns => 'junk text, id int NOT NULL, kind varchar(8) DEFAULT ''none'', amount numeric(8,2) DEFAULT 1 CHECK (amount > 0),
 					mood mood, twice numeric GENERATED ALWAYS AS (amount * 2) STORED, ts timestamptz');
 			CREATE TRIGGER add_up AFTER INSERT ON $name REFERENCING NEW TABLE AS new_events
 				FOR EACH STATEMENT EXECUTE FUNCTION add_up();
 		};
+		# children made after a column is dropped number the others differently
+		$sql .= "ALTER TABLE $name DROP COLUMN junk;\n";
+		$sql .= qq{
+			DO \$\$
+			BEGIN
+				EXECUTE 'DROP TABLE ' || (SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = '$name'::regclass);
+			END
+			\$\$;
+		} if $dropped;
 		$sql .= "CREATE UNIQUE INDEX ON $name (id, kind, _partition);\n" if $unique;
 		$sql .= 'INSERT INTO calls VALUES '
 		  . join(', ', map { "('$name', " . $n++ . ', ' . join(', ', @$_) . ')' } @{ $variant{$name} }) . ";\n";
