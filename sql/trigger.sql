@@ -182,6 +182,37 @@ END
 $$;
 SELECT * FROM weir.ingest('numbered', ARRAY['{"a": 7, "b": "x"}', '{"a": 8, "b": "y"}']);
 SELECT count(*) FROM numbered WHERE a >= 6;
+-- even one that has changed the stream's definition meanwhile
+CREATE OR REPLACE FUNCTION copy() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    GRANT SELECT ON numbered TO PUBLIC;
+    PERFORM weir.alter_stream('numbered', retention => '2 hours');
+    BEGIN
+        PERFORM weir.ingest('numbered', '{"a": 5}'::text);
+    EXCEPTION WHEN feature_not_supported THEN
+        RAISE NOTICE '%', SQLERRM;
+    END;
+    RETURN NULL;
+END
+$$;
+SELECT * FROM weir.ingest('numbered', (SELECT array_agg('{"a": 10, "b": "x"}'::text) FROM generate_series(1, 2000)));
+SELECT * FROM weir.ingest('numbered', '{"a": 10, "b": "x"}'::text);
+SELECT retention FROM weir.catalog WHERE stream = 'numbered';
+-- nor is a stream altered or dropped from there
+CREATE OR REPLACE FUNCTION copy() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    ALTER TABLE numbered ADD COLUMN z int;
+    RETURN NULL;
+END
+$$;
+SELECT * FROM weir.ingest('numbered', '{"a": 11, "b": "x"}'::text);
+CREATE OR REPLACE FUNCTION copy() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM weir.drop_stream('numbered');
+    RETURN NULL;
+END
+$$;
+SELECT * FROM weir.ingest('numbered', '{"a": 11, "b": "x"}'::text);
 -- nor does a trigger write into the stream by itself
 CREATE OR REPLACE FUNCTION copy() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -161,7 +161,8 @@ choose(FunctionCallInfo fcinfo, const WeirStream *stream, Letters *letters)
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "could not connect to SPI");
-	if (SPI_execute_with_args(choosing_query(fcinfo), 2, argtypes, args, NULL, true, 0) != SPI_OK_SELECT)
+	/* not read-only: that would show the letters as they were before we waited for the fence */
+	if (SPI_execute_with_args(choosing_query(fcinfo), 2, argtypes, args, NULL, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not choose dead letters");
 	MemoryContextSwitchTo(context);
 	letters->n = (int) SPI_processed;

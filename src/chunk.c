@@ -5,7 +5,8 @@
  * The staging table itself stays empty and logged; its rows are in UNLOGGED
  * children that hang on it by inheritance, so that old rows can leave by
  * dropping a whole child.  Children live in weir_internal, belong to the
- * stream's owner, and go with the staging table.
+ * stream's owner, and go with the staging table.  Those that come out of a
+ * dump are made so when the stream is first used.
  */
 #include "postgres.h"
 
@@ -15,6 +16,7 @@
 #include "access/table.h"
 #include "catalog.h"
 #include "catalog/dependency.h"
+#include "catalog/index.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
@@ -72,6 +74,24 @@ hang_on_parent(Oid parent, Oid child)
 	ObjectAddressSet(parent_address, RelationRelationId, parent);
 	ObjectAddressSet(child_address, RelationRelationId, child);
 	recordDependencyOn(&child_address, &parent_address, DEPENDENCY_AUTO);
+}
+
+/*
+ * Does a child go with its parent?  Those that pg_restore has made do not yet:
+ * pg_dump knows of inheritance, not of our dependency.
+ */
+static bool
+hangs_on_parent(Oid parent, Oid child)
+{
+	WeirCatalogSession session;
+	bool		hangs;
+
+	weir_catalog_enter(&session);
+	run(psprintf("SELECT FROM pg_catalog.pg_depend WHERE classid = 'pg_catalog.pg_class'::regclass AND objid = %u"
+				 " AND refclassid = classid AND refobjid = %u AND deptype = 'a'", child, parent));
+	hangs = SPI_processed > 0;
+	weir_catalog_leave(&session);
+	return hangs;
 }
 
 /* Returns the indexes of parent that child has no copy of; a copy depends on its original. */
@@ -137,14 +157,70 @@ copy_indexes(Oid parent_oid, Oid child_oid)
 	table_close(parent, NoLock);
 }
 
-/* Copies to every child those indexes of the staging table that it lacks. */
+/*
+ * Copies to every child those indexes of the staging table that it lacks.
+ * While a dump is restored, the children's indexes come with the dump.
+ */
 void
 weir_chunk_copy_indexes(Oid stream)
 {
 	ListCell   *lc;
 
 	foreach(lc, find_inheritance_children(stream, ShareLock))
-		copy_indexes(stream, lfirst_oid(lc));
+	{
+		if (hangs_on_parent(stream, lfirst_oid(lc)))
+			copy_indexes(stream, lfirst_oid(lc));
+	}
+}
+
+/* Makes the child's index that is like an index of the parent, if there is one, go with it. */
+static void
+adopt_index(Relation parent, Relation child, Oid index)
+{
+	Relation	source = index_open(index, AccessShareLock);
+	IndexInfo  *source_info = BuildIndexInfo(source);
+	AttrMap    *attmap = build_attrmap_by_name(RelationGetDescr(child), RelationGetDescr(parent));
+	ListCell   *lc;
+
+	foreach(lc, RelationGetIndexList(child))
+	{
+		Relation	candidate = index_open(lfirst_oid(lc), AccessShareLock);
+		bool		alike = CompareIndexInfo(BuildIndexInfo(candidate), source_info,
+											 candidate->rd_indcollation, source->rd_indcollation,
+											 candidate->rd_opfamily, source->rd_opfamily, attmap);
+		ObjectAddress original;
+		ObjectAddress copy;
+
+		index_close(candidate, NoLock);
+		if (!alike)
+			continue;
+		ObjectAddressSet(original, RelationRelationId, index);
+		ObjectAddressSet(copy, RelationRelationId, lfirst_oid(lc));
+		recordDependencyOn(&copy, &original, DEPENDENCY_AUTO);
+		break;
+	}
+	index_close(source, NoLock);
+}
+
+/* Makes a child that a dump has brought like one of our own making. */
+static void
+adopt(Oid parent_oid, Oid child_oid)
+{
+	Relation	parent = table_open(parent_oid, ShareUpdateExclusiveLock);
+	Relation	child = table_open(child_oid, ShareUpdateExclusiveLock);
+	ListCell   *lc;
+
+	/* another session may have done it while we waited */
+	if (!hangs_on_parent(parent_oid, child_oid))
+	{
+		foreach(lc, missing_indexes(parent_oid, child_oid))
+			adopt_index(parent, child, lfirst_oid(lc));
+		hang_on_parent(parent_oid, child_oid);
+		CommandCounterIncrement();
+		copy_indexes(parent_oid, child_oid);
+	}
+	table_close(child, NoLock);
+	table_close(parent, NoLock);
 }
 
 /* Makes a new child and registers it. */
@@ -187,6 +263,14 @@ Oid
 weir_chunk_current(Oid stream)
 {
 	Oid			chunk = weir_catalog_current_chunk(stream);
+	ListCell   *lc;
 
-	return OidIsValid(chunk) ? chunk : weir_chunk_create(stream);
+	if (!OidIsValid(chunk))
+		return weir_chunk_create(stream);
+	if (!hangs_on_parent(stream, chunk))
+	{
+		foreach(lc, find_inheritance_children(stream, AccessShareLock))
+			adopt(stream, lfirst_oid(lc));
+	}
+	return chunk;
 }

@@ -21,6 +21,7 @@
 #include "pipeline.h"
 #include "rotate.h"
 #include "stage.h"
+#include "storage/lmgr.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -118,6 +119,18 @@ save(WeirApply *apply, WeirCounts *counts)
 /* The worker's streak; it has one stream. */
 static WeirStreak streak;
 
+/*
+ * Keeps a stream's definition as it is until commit.  The table is locked
+ * before the definition is looked at: an ALTER TABLE that we wait for would
+ * else leave us with columns that are there no more.
+ */
+static void
+enter_stream(Oid stream)
+{
+	weir_fence_share(stream);
+	LockRelationOid(stream, RowExclusiveLock);
+}
+
 /* Runs a batch within the current transaction; false if a partition has moved meanwhile. */
 static bool
 run(WeirRuntime *runtime, WeirBatch *batch, bool isolating, WeirCounts *counts)
@@ -147,7 +160,7 @@ try_batch(Oid stream, int64 version, WeirBatch *batch, bool isolating, WeirCount
 	StartTransactionCommand();
 	(void) set_config_option("synchronous_commit", weir_synchronous_commit ? "on" : "off",
 							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
-	weir_fence_share(stream);
+	enter_stream(stream);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	runtime = weir_runtime_get(stream);
 	if (runtime == NULL || !runtime->stream->wanted || runtime->stream->version != version)
@@ -322,7 +335,7 @@ runtime_for_session(Oid stream)
 {
 	WeirRuntime *runtime;
 
-	weir_fence_share(stream);
+	enter_stream(stream);
 	runtime = weir_runtime_get(stream);
 	if (runtime == NULL)
 		(void) weir_catalog_load_stream(stream, false); /* raises the error */
@@ -334,12 +347,14 @@ void
 weir_pipeline_ingest(Oid stream, int32 partition, WeirBatch *batch, WeirCounts *counts)
 {
 	WeirRuntime *runtime = runtime_for_session(stream);
+	TimestampTz least_watermark = DT_NOBEGIN;
 	WeirApply	apply;
 
 	assign_offsets(runtime, partition, batch);
-	weir_apply_begin(&apply, runtime, batch, palloc0(sizeof(WeirStreak)));
 	if (partition == WEIR_INGEST_PARTITION)
-		apply.least_watermark = weir_catalog_stream_watermark(stream);
+		least_watermark = weir_catalog_stream_watermark(stream);
+	weir_apply_begin(&apply, runtime, batch, palloc0(sizeof(WeirStreak)));
+	apply.least_watermark = least_watermark;
 	run_in_session(runtime, &apply, batch);
 	if (runtime->stream->topic == NULL)
 		weir_rotate_at_commit(stream);	/* there is no worker to do it */

@@ -142,7 +142,8 @@ weir_runtime_get(Oid relid)
 
 	/* invalidations that were sent while we waited for the fence */
 	AcceptInvalidationMessages();
-	if (entry->runtime != NULL && entry->runtime->valid)
+	/* one that a batch is using stays, even stale: its triggers may have brought us here */
+	if (entry->runtime != NULL && (entry->runtime->valid || entry->runtime->busy))
 		return entry->runtime;
 
 	fresh = build(relid);

@@ -104,6 +104,7 @@ weir_stage_begin(Relation parent, Relation child)
 {
 	WeirStager *stager = palloc0(sizeof(WeirStager));
 	EState	   *estate = CreateExecutorState();
+	MemoryContext old;
 
 	stager->child = child;
 	stager->estate = estate;
@@ -115,6 +116,10 @@ weir_stage_begin(Relation parent, Relation child)
 	stager->child_info = makeNode(ResultRelInfo);
 	/* the parent as root: triggers see the parent's columns, whatever the child's numbers */
 	InitResultRelInfo(stager->child_info, child, 0, stager->parent_info, 0);
+	/* made on first use, which would be in a context that is reset after each lot */
+	old = MemoryContextSwitchTo(estate->es_query_cxt);
+	(void) ExecGetChildToRootMap(stager->child_info);
+	MemoryContextSwitchTo(old);
 	ExecOpenIndices(stager->child_info, false);
 
 	stager->cid = GetCurrentCommandId(true);

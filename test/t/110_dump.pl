@@ -1,0 +1,121 @@
+# pg_dump and pg_restore: streams, offsets and dead letters come along; the
+# restored copy stands still until it is started.
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('dump');
+$node->init;
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'pg_weir'\ntimezone = 'UTC'\n");
+$node->start;
+my $directory = $node->basedir;
+
+# A database with streams, theirs and ours, owned by others.
+$node->safe_psql('postgres', 'CREATE ROLE app LOGIN; CREATE DATABASE original');
+$node->safe_psql('original', q{
+	CREATE EXTENSION pg_weir;
+	CREATE SCHEMA app AUTHORIZATION app;
+	CREATE SERVER kafka FOREIGN DATA WRAPPER weir_kafka OPTIONS ("bootstrap.servers" '127.0.0.1:1');
+	CREATE USER MAPPING FOR app SERVER kafka OPTIONS ("sasl.username" 'app', "sasl.password" 'secret');
+	GRANT USAGE ON FOREIGN SERVER kafka TO app;
+	SET ROLE app;
+	SELECT weir.create_stream('app.s', 'id int NOT NULL, price numeric CHECK (price > 0), gone int, note text DEFAULT ''none'', ts timestamptz',
+		event_time => 'ts', max_out_of_orderness => '5 s', partitions => 2, metadata => '{key}');
+	ALTER TABLE app.s DROP COLUMN gone;
+	CREATE INDEX s_id ON app.s (id);
+	CREATE TABLE app.totals (id int PRIMARY KEY, n bigint);
+	CREATE FUNCTION app.count() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		INSERT INTO app.totals AS t SELECT id, count(*) FROM n GROUP BY id
+		ON CONFLICT (id) DO UPDATE SET n = t.n + excluded.n;
+		RETURN NULL;
+	END
+	$$;
+	CREATE TRIGGER count AFTER INSERT ON app.s REFERENCING NEW TABLE AS n FOR EACH STATEMENT EXECUTE FUNCTION app.count();
+	CREATE VIEW app.v AS SELECT id, price FROM app.s;
+	SELECT weir.ingest('app.s', ARRAY['{"id": 1, "price": 2, "ts": "2026-01-01T00:00:10Z"}', '{"id": 2, "ts": "2026-01-01T00:00:20Z"}', 'broken',
+		'{"id": 3, "price": -1, "ts": "2026-01-01T00:00:20Z"}'], key => 'k');
+	SELECT weir.create_stream('app.k', 'id int', server => 'kafka', topic => 'topic', tombstones => 'skip');
+});
+# running, as far as the catalogue knows
+$node->psql('original', q{SET client_min_messages = error; SELECT weir.start('app.k')});
+like($node->safe_psql('original', q{SELECT state FROM weir.status WHERE stream = 'k'}),
+	qr/^(starting|retrying|waiting for a slot)$/, 'the stream of Kafka\'s is started');
+
+my %query = (
+	catalog => 'SELECT * FROM weir.catalog ORDER BY stream_schema, stream',
+	rows => 'SELECT * FROM app.s ORDER BY _offset',
+	'dead letters' => 'SELECT * FROM weir.dead_letters ORDER BY id',
+	stats => q{SELECT * FROM weir.stream_stats WHERE stream = 's' ORDER BY partition},
+	audit => q{SELECT * FROM weir.audit('app.s')},
+	totals => 'SELECT * FROM app.totals ORDER BY id',
+	view => 'SELECT * FROM app.v ORDER BY id',
+	owners => q{SELECT relname, relpersistence, relowner::regrole FROM pg_class
+		WHERE relnamespace IN ('app'::regnamespace, 'weir_internal'::regnamespace) AND relkind = 'r' ORDER BY 1});
+my %before = map { $_ => $node->safe_psql('original', $query{$_}) } keys %query;
+
+# Checks a restored copy.
+sub check_copy
+{
+	my ($database, $how) = @_;
+
+	for my $what (sort keys %query)
+	{
+		is($node->safe_psql($database, $query{$what}), $before{$what}, "$how: $what");
+	}
+	is($node->safe_psql($database, q{SELECT state FROM weir.status WHERE stream = 'k'}), 'stopped', "$how: comes up stopped");
+	is($node->safe_psql($database, q{SELECT count(*) FROM pg_inherits WHERE inhparent = 'app.s'::regclass}), '1',
+		"$how: the child is the parent's");
+
+	# It goes on where the original stood.
+	is($node->safe_psql($database, q{SET ROLE app; SELECT * FROM weir.ingest('app.s', ARRAY['{"id": 1, "price": 3, "ts": "2026-01-01T00:00:30Z"}', 'broken'])}),
+		'1|0|1|0', "$how: ingest works");
+	is($node->safe_psql($database, q{SELECT id, note, _offset, _watermark FROM app.s ORDER BY _offset DESC LIMIT 1}),
+		'1|none|4|2026-01-01 00:00:15+00', "$how: offset and watermark go on");
+	is($node->safe_psql($database, 'SELECT n FROM app.totals WHERE id = 1'), '2', "$how: the trigger fires");
+	is($node->safe_psql($database, q{SELECT count(DISTINCT id), count(*) FROM weir.dead_letters}), '3|3', "$how: dead letters go on");
+	is($node->safe_psql($database, q{SET ROLE app; SELECT * FROM weir.replay_dead_letters('app.s', 'error_stage = ''constraint''', $$'{"id": 3, "price": 1, "ts": "2026-01-01T00:00:20Z"}'$$)}),
+		'1|1|0', "$how: they can be replayed");
+	my (undef, undef, $stderr) = $node->psql($database, 'INSERT INTO app.s (id) VALUES (1)');
+	like($stderr, qr/cannot insert into stream "s" directly/, "$how: the guard is there");
+	(undef, undef, $stderr) = $node->psql($database, 'CREATE TRIGGER r AFTER INSERT ON app.s FOR EACH ROW EXECUTE FUNCTION app.count()');
+	like($stderr, qr/cannot have row trigger/, "$how: event triggers are there");
+
+	# Started by hand it is like the original: it depends on its server, and goes as a whole.
+	$node->psql($database, q{SET client_min_messages = error; SELECT weir.start('app.k')});
+	isnt($node->safe_psql($database, q{SELECT state FROM weir.status WHERE stream = 'k'}), 'stopped', "$how: can be started");
+	$node->safe_psql($database, 'DROP TABLE app.s CASCADE; DROP SERVER kafka CASCADE');
+	is($node->safe_psql($database, q{
+		SELECT (SELECT count(*) FROM weir_internal.stream), (SELECT count(*) FROM weir_internal.stream_partition),
+			(SELECT count(*) FROM weir_internal.chunk), (SELECT count(*) FROM weir_internal.dead_letter),
+			(SELECT count(*) FROM pg_class WHERE relnamespace = 'weir_internal'::regnamespace AND relname ~ '_chunk')}),
+		'0|0|0|0|0', "$how: dropped, nothing is left");
+	return;
+}
+
+command_ok([ 'pg_dump', '-d', $node->connstr('original'), '-f', "$directory/plain.sql" ], 'pg_dump, plain');
+command_ok([ 'pg_dump', '-d', $node->connstr('original'), '-Fc', '-f', "$directory/custom" ], 'pg_dump, custom');
+
+$node->safe_psql('postgres', 'CREATE DATABASE plain');
+command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-o', "$directory/plain.out", '-d', $node->connstr('plain'),
+	'-f', "$directory/plain.sql" ], 'restored with psql');
+check_copy('plain', 'plain');
+
+$node->safe_psql('postgres', 'CREATE DATABASE custom');
+command_ok([ 'pg_restore', '-e', '-d', $node->connstr('custom'), "$directory/custom" ], 'restored with pg_restore');
+check_copy('custom', 'custom');
+
+$node->safe_psql('postgres', 'CREATE DATABASE parallel');
+command_ok([ 'pg_restore', '-e', '-j', '2', '-d', $node->connstr('parallel'), "$directory/custom" ], 'restored with pg_restore -j');
+check_copy('parallel', 'parallel');
+
+# Definitions alone make streams without anything in them.
+command_ok([ 'pg_dump', '-s', '-d', $node->connstr('original'), '-f', "$directory/schema.sql" ], 'pg_dump, definitions alone');
+
+$node->safe_psql('original', q{SELECT weir.stop('app.k')});
+$node->stop;
+done_testing();
