@@ -214,4 +214,5 @@ produce('readings', 0, 7);
 is(sql("SELECT weir.wait('readings', '60 s')"), '', 'all is well');
 is(sql('SELECT count(*) FROM readings WHERE n = 7'), '1', 'and read');
 
+$box->down;
 done_testing();
