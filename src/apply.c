@@ -27,12 +27,9 @@
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
 
-/* So many events refused alike by one trigger, with none accepted between, are the trigger's fault. */
-#define ALIKE_LIMIT 100
-
 /* Opens the tables and checks the triggers. */
 void
-weir_apply_begin(WeirApply *apply, WeirRuntime *runtime, const WeirBatch *batch)
+weir_apply_begin(WeirApply *apply, WeirRuntime *runtime, const WeirBatch *batch, WeirStreak *streak)
 {
 	memset(apply, 0, sizeof(*apply));
 	if (runtime->busy)
@@ -42,6 +39,7 @@ weir_apply_begin(WeirApply *apply, WeirRuntime *runtime, const WeirBatch *batch)
 						runtime->stream->name)));
 	apply->runtime = runtime;
 	apply->batch = batch;
+	apply->streak = streak;
 	apply->now = GetCurrentTimestamp();
 	apply->least_watermark = DT_NOBEGIN;
 	apply->context = CurrentMemoryContext;
@@ -302,7 +300,7 @@ weir_apply_range(WeirApply *apply, int from, int to)
 		apply->stage = WEIR_STAGE_TRIGGER;
 		weir_stage_fire(stager);
 		CommandCounterIncrement();
-		apply->runtime->alike_count = 0;
+		weir_streak_end(apply->streak);
 	}
 }
 
@@ -370,28 +368,17 @@ attempt(WeirApply *apply, int from, int to)
 	return error;
 }
 
-/* Counts events refused alike; raises an error when that cannot be the events' fault. */
+/* Raises the error of a trigger that refuses every event. */
 static void
-count_alike(WeirRuntime *rt, const WeirFault *fault)
+blame_trigger(const WeirRuntime *rt, const WeirFault *fault)
 {
-	const char *object = fault->object_name ? fault->object_name : "";
-
-	if (rt->alike_sqlstate != fault->sqlstate ||
-		strncmp(rt->alike_object, object, NAMEDATALEN - 1) != 0)
-		rt->alike_count = 0;
-	rt->alike_sqlstate = fault->sqlstate;
-	strlcpy(rt->alike_object, object, NAMEDATALEN);
-
-	if (++rt->alike_count < ALIKE_LIMIT)
-		return;
-	rt->alike_count = 0;
 	ereport(ERROR,
 			(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
 			 fault->object_name ?
 			 errmsg("trigger function %s of stream \"%s\" refuses every event",
 					fault->object_name, rt->stream->name) :
 			 errmsg("triggers of stream \"%s\" refuse every event", rt->stream->name),
-			 errdetail("%d events in a row failed with: %s", ALIKE_LIMIT, fault->message),
+			 errdetail("%d events in a row failed with: %s", WEIR_STREAK_LIMIT, fault->message),
 			 errhint("Correct the trigger, then start the stream again.")));
 }
 
@@ -404,8 +391,9 @@ blame_alone(WeirApply *apply, int i, ErrorData *error)
 	WeirFault	fault;
 
 	weir_deadletter_fault_of_error(&fault, apply->stage, error);
-	if (apply->stage == WEIR_STAGE_TRIGGER)
-		count_alike(apply->runtime, &fault);
+	if (apply->stage == WEIR_STAGE_TRIGGER &&
+		weir_streak_add(apply->streak, apply->runtime->relid, message, &fault, &work->progress))
+		blame_trigger(apply->runtime, &fault);
 	if (!apply->replay)
 	{
 		work->progress.consumed++;

@@ -11,6 +11,7 @@
 #include "catalog.h"
 #include "deadletter.h"
 #include "runtime.h"
+#include "streak.h"
 
 /* What happens to a partition in this batch. */
 typedef struct WeirPartitionWork
@@ -33,12 +34,14 @@ typedef struct WeirApply
 	int			work_room;
 	int			last_work;		/* index of the partition last looked up */
 	WeirDeadLetters letters;
+	WeirStreak *streak;			/* events refused alike, also before this batch */
 	WeirStage	stage;			/* where an error that is thrown comes from */
 	MemoryContext context;		/* of the batch */
 } WeirApply;
 
 /* Opens the tables, checks the triggers.  The caller has entered the owner's rights. */
-extern void weir_apply_begin(WeirApply *apply, WeirRuntime *runtime, const WeirBatch *batch);
+extern void weir_apply_begin(WeirApply *apply, WeirRuntime *runtime, const WeirBatch *batch,
+							 WeirStreak *streak);
 
 /* Applies the messages [from, to) as one insert; errors of data are thrown. */
 extern void weir_apply_range(WeirApply *apply, int from, int to);

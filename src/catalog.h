@@ -137,6 +137,12 @@ extern bool weir_catalog_read_partition(Oid relid, int32 partition, bool lock, W
 /* Moves a partition from expected_offset on; false if it is not there any more. */
 extern bool weir_catalog_save_progress(Oid relid, const WeirProgress *progress, int64 expected_offset);
 
+/* Reads the counters of a partition as they stand, into *progress. */
+extern void weir_catalog_read_counters(Oid relid, int32 partition, WeirProgress *progress);
+
+/* Puts offset and counters back to what *mark says; false if the partition is not beyond that. */
+extern bool weir_catalog_rewind_partition(Oid relid, const WeirProgress *mark);
+
 /*
  * Sets the offset of a partition outright (seek, data loss with on_data_loss =
  * continue); false if this transaction sees no such partition.

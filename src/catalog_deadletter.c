@@ -207,6 +207,22 @@ weir_catalog_mark_replayed(int n, const int64 *ids, bytea **values)
 	weir_catalog_leave(&session);
 }
 
+/* Deletes the dead letters of a partition from an offset on. */
+void
+weir_catalog_withdraw_dead_letters(Oid stream, int32 partition, int64 offset)
+{
+	Oid			argtypes[3] = {REGCLASSOID, INT4OID, INT8OID};
+	Datum		args[3] = {ObjectIdGetDatum(stream), Int32GetDatum(partition), Int64GetDatum(offset)};
+	WeirCatalogSession session;
+
+	weir_catalog_enter(&session);
+	if (SPI_execute_with_args("DELETE FROM weir_internal.dead_letter"
+							  " WHERE stream = $1 AND partition = $2 AND kafka_offset >= $3",
+							  3, argtypes, args, NULL, false, 0) != SPI_OK_DELETE)
+		elog(ERROR, "could not withdraw dead letters");
+	weir_catalog_leave(&session);
+}
+
 /* Deletes old dead letters, leaving alone those that somebody else has locked. */
 void
 weir_catalog_purge_dead_letters(int max_age)

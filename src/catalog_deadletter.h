@@ -16,6 +16,9 @@ extern void weir_catalog_add_dead_letters(Oid stream, const WeirBatch *batch,
 /* Marks dead letters as replayed; values are what was sent where a transform changed it, else NULL. */
 extern void weir_catalog_mark_replayed(int n, const int64 *ids, bytea **values);
 
+/* Deletes the dead letters of a partition from an offset on: they are to be read again. */
+extern void weir_catalog_withdraw_dead_letters(Oid stream, int32 partition, int64 offset);
+
 /*
  * Deletes dead letters of this database, of whatever stream, that are older
  * than the given number of seconds; some thousands at most at a time.

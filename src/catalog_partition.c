@@ -162,6 +162,57 @@ weir_catalog_save_progress(Oid relid, const WeirProgress *progress, int64 expect
 	return found;
 }
 
+/* Reads the counters of a partition as they stand. */
+void
+weir_catalog_read_counters(Oid relid, int32 partition, WeirProgress *progress)
+{
+	static WeirCatalogStatement statement = {
+		"SELECT consumed, duplicate, dead_lettered, dropped, skipped"
+		" FROM weir_internal.stream_partition WHERE stream = $1 AND partition = $2",
+		2, {REGCLASSOID, INT4OID}
+	};
+	WeirCatalogSession session;
+
+	memset(progress, 0, sizeof(*progress));
+	weir_catalog_enter(&session);
+	if (weir_catalog_execute(&statement, (Datum[]) {ObjectIdGetDatum(relid), Int32GetDatum(partition)},
+							 NULL, SPI_OK_SELECT))
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[0];
+
+		progress->consumed = weir_catalog_int64(tuple, 1, 0);
+		progress->duplicate = weir_catalog_int64(tuple, 2, 0);
+		progress->dead_lettered = weir_catalog_int64(tuple, 3, 0);
+		progress->dropped = weir_catalog_int64(tuple, 4, 0);
+		progress->skipped = weir_catalog_int64(tuple, 5, 0);
+	}
+	weir_catalog_leave(&session);
+}
+
+/* Puts offset and counters of a partition back. */
+bool
+weir_catalog_rewind_partition(Oid relid, const WeirProgress *mark)
+{
+	static WeirCatalogStatement statement = {
+		"UPDATE weir_internal.stream_partition SET applied_offset = $3, consumed = $4,"
+		" duplicate = $5, dead_lettered = $6, dropped = $7, skipped = $8"
+		" WHERE stream = $1 AND partition = $2 AND applied_offset > $3",
+		8, {REGCLASSOID, INT4OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID}
+	};
+	WeirCatalogSession session;
+	bool		found;
+
+	weir_catalog_enter(&session);
+	found = weir_catalog_execute(&statement,
+								 (Datum[]) {ObjectIdGetDatum(relid), Int32GetDatum(mark->partition),
+									 Int64GetDatum(mark->applied_offset), Int64GetDatum(mark->consumed),
+									 Int64GetDatum(mark->duplicate), Int64GetDatum(mark->dead_lettered),
+									 Int64GetDatum(mark->dropped), Int64GetDatum(mark->skipped)},
+								 NULL, SPI_OK_UPDATE);
+	weir_catalog_leave(&session);
+	return found;
+}
+
 /* Sets the offset of a partition outright; false if there is no such partition to see. */
 bool
 weir_catalog_move_partition(Oid relid, int32 partition, int64 offset)

@@ -111,6 +111,9 @@ save(WeirApply *apply, WeirCounts *counts)
 	return true;
 }
 
+/* The worker's streak; it has one stream. */
+static WeirStreak streak;
+
 /* Runs a batch within the current transaction; false if a partition has moved meanwhile. */
 static bool
 run(WeirRuntime *runtime, WeirBatch *batch, bool isolating, WeirCounts *counts)
@@ -118,7 +121,7 @@ run(WeirRuntime *runtime, WeirBatch *batch, bool isolating, WeirCounts *counts)
 	OwnerSession session;
 	WeirApply	apply;
 
-	weir_apply_begin(&apply, runtime, batch);
+	weir_apply_begin(&apply, runtime, batch, &streak);
 	enter_owner(runtime->stream, &session);
 	if (isolating)
 		weir_apply_isolating(&apply, 0, batch->nmessages);
@@ -165,6 +168,7 @@ try_catching(Oid stream, int64 version, WeirBatch *batch, bool isolating,
 			 WeirCounts *counts, MemoryContext context, ErrorData **error)
 {
 	WeirOutcome outcome;
+	WeirStreak	committed = streak;
 
 	*error = NULL;
 	PG_TRY();
@@ -183,8 +187,26 @@ try_catching(Oid stream, int64 version, WeirBatch *batch, bool isolating,
 			WEIR_RETRY : WEIR_BROKEN;
 	}
 	PG_END_TRY();
+	if (outcome != WEIR_APPLIED)
+		streak = committed;
 	MemoryContextSwitchTo(context);
 	return outcome;
+}
+
+/* Takes back what earlier batches did to the events of a streak that has reached its limit. */
+static void
+rewind_streak(Oid stream)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	StartTransactionCommand();
+	weir_fence_share(stream);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	weir_streak_rewind(&streak, stream);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	weir_streak_end(&streak);
+	MemoryContextSwitchTo(context);
 }
 
 /* Applies a batch of Kafka messages in a transaction of its own. */
@@ -200,6 +222,8 @@ weir_pipeline_apply(Oid stream, int64 version, WeirBatch *batch,
 	{
 		FreeErrorData(*error);
 		outcome = try_catching(stream, version, batch, true, counts, context, error);
+		if (outcome == WEIR_BROKEN && (*error)->sqlerrcode == ERRCODE_TRIGGERED_ACTION_EXCEPTION)
+			rewind_streak(stream);
 	}
 	return outcome;
 }
@@ -287,7 +311,7 @@ weir_pipeline_ingest(Oid stream, int32 partition, WeirBatch *batch, WeirCounts *
 	WeirApply	apply;
 
 	assign_offsets(runtime, partition, batch);
-	weir_apply_begin(&apply, runtime, batch);
+	weir_apply_begin(&apply, runtime, batch, palloc0(sizeof(WeirStreak)));
 	if (partition == WEIR_INGEST_PARTITION)
 		apply.least_watermark = weir_catalog_stream_watermark(stream);
 	run_in_session(runtime, &apply, batch);
@@ -304,7 +328,7 @@ weir_pipeline_replay(Oid stream, WeirBatch *batch, bool *failed)
 	WeirApply	apply;
 	WeirCounts	counts;
 
-	weir_apply_begin(&apply, runtime, batch);
+	weir_apply_begin(&apply, runtime, batch, palloc0(sizeof(WeirStreak)));
 	apply.replay = true;
 	run_in_session(runtime, &apply, batch);
 

@@ -148,12 +148,6 @@ weir_runtime_get(Oid relid)
 	fresh = build(relid);
 	if (entry->runtime != NULL)
 	{
-		if (fresh != NULL)
-		{
-			fresh->alike_count = entry->runtime->alike_count;
-			fresh->alike_sqlstate = entry->runtime->alike_sqlstate;
-			strlcpy(fresh->alike_object, entry->runtime->alike_object, NAMEDATALEN);
-		}
 		MemoryContextDelete(entry->runtime->context);
 		entry->runtime = NULL;
 	}

@@ -37,11 +37,6 @@ typedef struct WeirRuntime
 	TupleTableSlot *slots[WEIR_LOT];	/* made when first needed */
 	bool	   *present;
 	const TupleTableSlotOps *slot_ops;
-
-	/* events that one trigger has refused in a row, all alike */
-	int			alike_count;
-	int			alike_sqlstate;
-	char		alike_object[NAMEDATALEN];
 } WeirRuntime;
 
 /*
