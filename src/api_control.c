@@ -34,13 +34,16 @@ check_preloaded(void)
 				 errhint("Add pg_weir to shared_preload_libraries in postgresql.conf and restart the server.")));
 }
 
-/* Warns when the broker or the topic is not there. */
+/* Warns when the broker or the topic is not there; does not ask where nobody would wait for the answer. */
 static void
 probe(const WeirStream *stream, Oid serverid)
 {
-	List	   *problems = weir_probe_topic(serverid, stream->owner, stream->topic, weir_probe_timeout);
+	List	   *problems;
 	ListCell   *lc;
 
+	if (weir_probe_timeout == 0)
+		return;
+	problems = weir_probe_topic(serverid, stream->owner, stream->topic, weir_probe_timeout);
 	foreach(lc, problems)
 	{
 		WeirProbeRow *problem = lfirst(lc);

@@ -75,7 +75,7 @@ weir_guc_define(bool preloaded)
 							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 	DefineCustomIntVariable("weir.probe_timeout",
 							"Sets how long starting a stream waits for the broker's answer.",
-							"A stream whose broker does not answer in time is started all the same, with a warning.",
+							"A stream whose broker does not answer in time is started all the same, with a warning. 0 does not ask.",
 							&weir_probe_timeout, 3000, 0, 600000,
 							PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("weir");

@@ -26,7 +26,8 @@ SELECT n.nspname AS stream_schema, c.relname AS stream, p.partition,
             THEN greatest(p.end_offset - p.applied_offset, 0) END AS lag,
        CASE WHEN p.partition >= 0 AND s.topic IS NOT NULL THEN
             CASE WHEN p.end_offset <= p.applied_offset THEN interval '0'
-                 ELSE pg_catalog.clock_timestamp() - p.last_timestamp END END AS time_lag,
+                 WHEN p.end_offset > p.applied_offset
+                 THEN pg_catalog.clock_timestamp() - p.last_timestamp END END AS time_lag,
        p.watermark, p.last_timestamp, p.updated_at
 FROM weir_internal.stream_partition p
 JOIN weir_internal.stream s ON s.stream = p.stream
