@@ -39,6 +39,31 @@ begin(void)
 	MemoryContextSwitchTo(caller);
 }
 
+/*
+ * The same for writing, under the batch fence: nobody stops, seeks or alters
+ * the stream until commit.  Throws if somebody has since *stream was loaded,
+ * as what is about to be written was found out for that definition.  Returns
+ * the stream as it is now.
+ */
+static WeirStream *
+begin_fenced(const WeirStream *stream)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	WeirStream *latest;
+
+	StartTransactionCommand();
+	/* before the snapshot, which must see what the holder of the fence did */
+	weir_fence_share(stream->relid);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	MemoryContextSwitchTo(caller);
+	latest = weir_catalog_load_stream(stream->relid, true);
+	if (!latest || latest->version != stream->version)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("the definition of stream \"%s\" has just changed", stream->name)));
+	return latest;
+}
+
 /* Commits it. */
 static void
 commit(void)
@@ -212,14 +237,14 @@ register_partitions(WeirSource *source, const WeirStream *stream, const WeirTopi
 	if (n == 0)
 		return;
 	find_start(source, stream, progress == NIL, n, missing, offsets);
-	begin();
+	(void) begin_fenced(stream);
 	weir_catalog_add_partitions(stream->relid, n, missing, offsets);
 	commit();
 }
 
-/* Moves partitions to the first offset that the broker has. */
-static void
-move_to_beginning(WeirSource *source, const WeirStream *stream, int n, const int32 *partitions)
+/* Finds the first offsets that the broker has. */
+static int64 *
+find_beginning(WeirSource *source, int n, const int32 *partitions)
 {
 	int64	   *times = palloc(sizeof(int64) * n);
 	int64	   *offsets = palloc(sizeof(int64) * n);
@@ -229,9 +254,36 @@ move_to_beginning(WeirSource *source, const WeirStream *stream, int n, const int
 		times[i] = WEIR_OFFSET_EARLIEST;
 	if (!weir_consumer_resolve(source->consumer, n, partitions, times, offsets, &error))
 		weir_source_throw(&error);
-	begin();
+	return offsets;
+}
+
+/* Moves partitions to the offsets given. */
+static void
+move_partitions(const WeirStream *stream, int n, const int32 *partitions, const int64 *offsets)
+{
 	for (int i = 0; i < n; i++)
-		weir_catalog_move_partition(stream->relid, partitions[i], offsets[i]);
+		(void) weir_catalog_move_partition(stream->relid, partitions[i], offsets[i]);
+}
+
+static bool
+is_cluster_of(const WeirStream *stream, const WeirTopicInfo *info)
+{
+	return stream->cluster_id && strcmp(stream->cluster_id, info->cluster_id) == 0;
+}
+
+/* Notes the cluster that offsets are of, and moves partitions there. */
+static void
+adopt_cluster(const WeirStream *stream, const WeirTopicInfo *info,
+			  int n, const int32 *partitions, const int64 *offsets)
+{
+	WeirStream *latest = begin_fenced(stream);
+
+	/* Once is enough: the stream's other workers see the same. */
+	if (!is_cluster_of(latest, info))
+	{
+		move_partitions(stream, n, partitions, offsets);
+		weir_catalog_set_cluster_id(stream->relid, info->cluster_id);
+	}
 	commit();
 }
 
@@ -240,12 +292,11 @@ static void
 check_cluster(WeirSource *source, const WeirStream *stream, const WeirTopicInfo *info, List *progress)
 {
 	int32	   *partitions = palloc(sizeof(int32) * (info->npartitions + 1));
+	int64	   *offsets = NULL;
 	int			n = 0;
 	ListCell   *lc;
 
-	if (info->cluster_id[0] == '\0')
-		return;
-	if (stream->cluster_id && strcmp(stream->cluster_id, info->cluster_id) == 0)
+	if (info->cluster_id[0] == '\0' || is_cluster_of(stream, info))
 		return;
 	if (stream->cluster_id && progress != NIL)
 	{
@@ -258,11 +309,9 @@ check_cluster(WeirSource *source, const WeirStream *stream, const WeirTopicInfo 
 			if (partition->partition < info->npartitions)
 				partitions[n++] = partition->partition;
 		}
-		move_to_beginning(source, stream, n, partitions);
+		offsets = find_beginning(source, n, partitions);
 	}
-	begin();
-	weir_catalog_set_cluster_id(stream->relid, info->cluster_id);
-	commit();
+	adopt_cluster(stream, info, n, partitions, offsets);
 }
 
 /* Checks that every partition we have read is still there. */
@@ -335,12 +384,8 @@ weir_source_changed(WeirSource *source, const WeirStream *stream)
 void
 weir_source_out_of_range(WeirSource *source, const WeirStream *stream, int32 partition, int64 offset)
 {
-	int64		earliest = WEIR_OFFSET_EARLIEST;
-	int64		first;
-	WeirKafkaError error;
+	int64		first = *find_beginning(source, 1, &partition);
 
-	if (!weir_consumer_resolve(source->consumer, 1, &partition, &earliest, &first, &error))
-		weir_source_throw(&error);
 	if (offset < first)
 		data_loss(stream, "partition %d of topic \"%s\" begins at offset " INT64_FORMAT
 				  ", and offset " INT64_FORMAT " had not been read: retention was faster",
@@ -349,5 +394,7 @@ weir_source_out_of_range(WeirSource *source, const WeirStream *stream, int32 par
 		data_loss(stream, "partition %d of topic \"%s\" ends before offset " INT64_FORMAT
 				  ", which was read: the topic was recreated or truncated",
 				  partition, stream->topic, offset);
-	move_to_beginning(source, stream, 1, &partition);
+	(void) begin_fenced(stream);
+	move_partitions(stream, 1, &partition, &first);
+	commit();
 }

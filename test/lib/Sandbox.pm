@@ -64,10 +64,10 @@ sub produce
 		'produce', $topic, @options);
 }
 
-# Waits until a query answers as expected, and reports it.
-sub poll
+# Waits until a query answers as expected; returns its last answer.
+sub await
 {
-	my ($self, $query, $expected, $name) = @_;
+	my ($self, $query, $expected) = @_;
 	my $deadline = time + 60;
 	my $answer;
 
@@ -76,7 +76,15 @@ sub poll
 		sleep 0.1 if defined $answer;
 		$answer = eval { $self->sql($query) } // "error: $@";
 	} until $answer =~ /^(?:$expected)$/ || time > $deadline;
-	like($answer, qr/^(?:$expected)$/, $name);
+	return $answer;
+}
+
+# The same, and reports it.
+sub poll
+{
+	my ($self, $query, $expected, $name) = @_;
+
+	like($self->await($query, $expected), qr/^(?:$expected)$/, $name);
 }
 
 # Waits until the first worker of a stream is in a state.

@@ -1,0 +1,260 @@
+# Exactly once on a real Kafka, whatever is killed, whenever.
+#
+# A producer sends numbered readings, some malformed, some tombstones, in
+# transactions of which some are aborted, and keeps account of what it has
+# committed.  Meanwhile workers, backends and the whole server are killed at
+# random moments.  At the end the tables that triggers of users maintain hold
+# what the producer has in its books, and what a plain consumer finds in the
+# topic: each once.
+#
+# Environment: WEIR_SEED repeats a run's choices, WEIR_LONG=1 makes it long.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/../lib";
+
+use IPC::Run ();
+use List::Util qw(shuffle);
+use POSIX ();
+use Sandbox;
+use Storable qw(nstore retrieve);
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+my $partitions = 5;
+my $sensors = 97;
+my $block = 10_000;    # messages in a transaction
+my $blocks = $ENV{WEIR_LONG} ? 1000 : 100;
+my %streams = (alone => 1, shared => 2);    # names and their parallelism
+
+my $seed = $ENV{WEIR_SEED} // int(rand(2**31));
+diag("WEIR_SEED=$seed");
+srand($seed);
+
+my $box = Sandbox->new('kafka');
+my %env = $box->run('', 'env') =~ /^([A-Z]+)=(.*)$/mg;
+my @connection = ('-h', $env{PGHOST}, '-p', $env{PGPORT}, '-U', $env{PGUSER}, '-d', $env{PGDATABASE});
+
+# ---- the producer ----
+
+# Writes one message, and the effect it shall have to the books.
+sub message
+{
+	my ($books, $number) = @_;
+	my $kind = int(rand(1000));
+	my $sensor = $number % $sensors;
+
+	if ($kind == 0)
+	{
+		$books->{malformed}{"{\"sensor\": $sensor, \"n\": $number"} = 1;
+		return "{\"sensor\": $sensor, \"n\": $number";
+	}
+	if ($kind < 5)
+	{
+		$books->{tombstones}++;
+		return 'NULL';
+	}
+	$books->{count}[$sensor]++;
+	$books->{sum}[$sensor] += $number;
+	return "{\"sensor\": $sensor, \"n\": $number}";
+}
+
+# Adds the books of a block to those of everything.
+sub add_books
+{
+	my ($all, $books) = @_;
+
+	foreach my $what (qw(count sum))
+	{
+		$all->{$what}[$_] += $books->{$what}[$_] // 0 for 0 .. $sensors - 1;
+	}
+	$all->{tombstones} += $books->{tombstones} // 0;
+	$all->{malformed}{$_} = 1 foreach keys %{ $books->{malformed} };
+}
+
+# Sends a block in one way or another; adds it to the books if it was committed.
+sub produce_block
+{
+	my ($all, $from) = @_;
+	my $books = {};
+	my @ways = ([], ['--transaction', 'commit'], ['--transaction', 'commit'], ['--transaction', 'abort']);
+	my $way = $ways[ int(rand(@ways)) ];
+	my $lines = join("\n", map { message($books, $_) } $from .. $from + $block - 1);
+
+	$box->run("$lines\n", 'produce', 'readings', '--tombstone', 'NULL', @$way);
+	add_books($all, $books) unless "@$way" =~ /abort/;
+}
+
+# Sends everything in a process of its own, which leaves its books in a file.
+sub start_producer
+{
+	my ($file) = @_;
+	my $pid = fork() // die "could not fork: $!";
+
+	return $pid if $pid;
+	my $done = eval {
+		my $all = {};
+
+		srand($seed + 1);
+		foreach my $number (1 .. $blocks)
+		{
+			produce_block($all, $number * $block);
+			# so that there is time to kill, and for a stream to catch up
+			sleep(rand(0.6));
+		}
+		nstore($all, $file);
+	};
+	print STDERR "producer: $@" unless $done;
+	# no exit handlers: the sandbox is our parent's
+	POSIX::_exit($done ? 0 : 1);
+}
+
+# ---- the streams, and sessions that use them ----
+
+sub make_stream
+{
+	my ($name, $parallelism) = @_;
+
+	$box->sql(<<~"END");
+		CREATE TABLE ${name}_sums (sensor int, kafka bool, n bigint, total numeric, PRIMARY KEY (sensor, kafka));
+		SELECT weir.create_stream('$name', columns => 'sensor int NOT NULL, n bigint NOT NULL',
+			server => 'kafka', topic => 'readings', tombstones => 'skip', parallelism => $parallelism);
+		CREATE FUNCTION ${name}_add() RETURNS trigger LANGUAGE plpgsql AS \$\$
+		BEGIN
+			INSERT INTO ${name}_sums AS s
+			SELECT sensor, _partition >= 0, count(*), sum(batch.n) FROM batch GROUP BY 1, 2 ORDER BY 1, 2
+			ON CONFLICT (sensor, kafka) DO UPDATE SET n = s.n + excluded.n, total = s.total + excluded.total;
+			RETURN NULL;
+		END \$\$;
+		CREATE TRIGGER add AFTER INSERT ON $name REFERENCING NEW TABLE AS batch
+			FOR EACH STATEMENT EXECUTE FUNCTION ${name}_add();
+		SELECT weir.start('$name');
+		END
+}
+
+# Starts a session that has ingested, or reads, and stays in its transaction.
+sub start_session
+{
+	my ($stream) = @_;
+	my ($in, $out, $err) = ('', '', '');
+	my $work = int(rand(2))
+	  ? "SELECT accepted FROM weir.ingest('$stream', '{\"sensor\": -1, \"n\": 1}'::text)"
+	  : "SELECT count(*) FROM $stream CROSS JOIN generate_series(1, 100)";
+	my $session = IPC::Run::start([ 'psql', '-XAtq', @connection, '-c', 'SELECT pg_backend_pid()',
+			'-c', "BEGIN; $work; SELECT pg_sleep(600)" ],
+		\$in, \$out, \$err, IPC::Run::timeout(120));
+
+	$session->pump until $out =~ /^(\d+)\n/ || !$session->pumpable;
+	return ($session, $1);
+}
+
+# Ingests a row, and knows whether that is committed.
+my %ingested;
+
+sub ingest
+{
+	my ($stream) = @_;
+
+	return unless eval { $box->sql("SELECT weir.ingest('$stream', '{\"sensor\": -2, \"n\": 1}'::text)"); 1 };
+	$ingested{$stream}++;
+}
+
+# ---- what is killed ----
+
+sub any
+{
+	my (@of) = @_;
+
+	return $of[ int(rand(@of)) ];
+}
+
+my %killed = (worker => 0, backend => 0, server => 0);
+my %kill = (
+	worker => sub { $box->run('', 'kill-worker', any(sort keys %streams)) },
+	server => sub { $box->run('', 'crash') },
+	backend => sub {
+		my ($session, $pid) = start_session(any(sort keys %streams));
+
+		die "no session\n" unless $pid;
+		sleep(rand(0.2));
+		kill(KILL => $pid) or die "could not kill backend $pid\n";
+		eval { $session->finish };
+		$box->await('SELECT 1', '1');
+	});
+
+# Each of them once, then as it comes.
+my @victims = shuffle(qw(worker backend server));
+
+sub kill_something
+{
+	my $victim = shift(@victims) // any(qw(worker worker backend server));
+
+	# a moment that has nothing to do with what goes on
+	sleep(rand(1));
+	if (eval { $kill{$victim}->(); 1 })
+	{
+		$killed{$victim}++;
+	}
+	else
+	{
+		diag("could not kill a $victim: $@");
+	}
+	ingest($_) foreach keys %streams;
+}
+
+# ---- the test ----
+
+$box->run('', 'topic', 'readings', '--partitions', $partitions);
+make_stream($_, $streams{$_}) foreach sort keys %streams;
+
+my $file = "$box->{directory}.books";
+my $producer = start_producer($file);
+my $ended;
+kill_something() until ($ended = waitpid($producer, POSIX::WNOHANG()));
+is($?, 0, 'the producer has sent everything');
+kill_something() for 1 .. 2;
+my $books = retrieve($file);
+unlink $file;
+note(join(', ', map { "$_ killed $killed{$_} times" } sort keys %killed));
+ok($killed{worker} && $killed{server} && $killed{backend}, 'all kinds of processes were killed')
+  or diag("in this run, that is: with WEIR_SEED=$seed");
+
+my $expected = join("\n", map { "$_|$books->{count}[$_]|$books->{sum}[$_]" } 0 .. $sensors - 1);
+my @ends = map { [ split /\t/ ] } split /\n/, $box->run('', 'offsets', 'readings');
+my $ends = join("\n", map { "$_->[0]|$_->[2]" } @ends);
+
+# Another consumer's view of the topic: partitions and offsets of what is malformed.
+my $malformed = '';
+my $total = 0;
+IPC::Run::run([ 'kcat', '-C', '-q', '-e', '-b', $env{BOOTSTRAP}, '-t', 'readings', '-Z',
+		'-X', 'isolation.level=read_committed', '-f', "%p|%o|%s\n" ],
+	'>', IPC::Run::new_chunker, sub {
+		$total++;
+		$malformed .= $_[0] if $_[0] !~ /(?:\}|NULL)$/;
+	}) or die 'kcat failed';
+my $letters = join("\n", sort split(/\n/, $malformed));
+is(join("\n", sort map { s/^\d+\|\d+\|//r } split(/\n/, $malformed)), join("\n", sort keys %{ $books->{malformed} }),
+	'another consumer finds what was produced');
+
+foreach my $stream (sort keys %streams)
+{
+	$box->sql("SELECT weir.wait('$stream', '120 s')");
+	is($box->sql("SELECT sensor, n, total FROM ${stream}_sums WHERE kafka ORDER BY 1"), $expected,
+		"$stream: every reading is counted once");
+	is($box->sql("SELECT n FROM ${stream}_sums WHERE NOT kafka"), $ingested{$stream},
+		"$stream: so is what was ingested and committed, and nothing else");
+	is(join("\n", sort split(/\n/, $box->sql("SELECT partition, kafka_offset, convert_from(value, 'UTF8')"
+		  . " FROM weir.dead_letters WHERE stream = '$stream'"))), $letters,
+		"$stream: what is malformed is a dead letter, once");
+	is($box->sql("SELECT count(*) FROM weir.audit('$stream') WHERE NOT balanced"), '0', "$stream: the books balance");
+	is($box->sql("SELECT sum(consumed), sum(skipped) FROM weir.audit('$stream') WHERE partition >= 0"),
+		"$total|$books->{tombstones}", "$stream: every message is accounted for");
+	is($box->sql("SELECT partition, applied_offset FROM weir.stream_stats WHERE stream = '$stream'"
+		  . " AND partition >= 0 ORDER BY 1"), $ends, "$stream: and all are applied");
+}
+unlike($box->run('', 'log', '-n', '100000'), qr/signal (?:6|11)|PANIC/, 'no process crashed by itself');
+
+$box->down;
+done_testing();
