@@ -13,12 +13,12 @@
 #include "access/xact.h"
 #include "apply.h"
 #include "catalog_deadletter.h"
-#include "commands/trigger.h"
+#include "catalog_verdict.h"
 #include "errors.h"
 #include "guc.h"
-#include "miscadmin.h"
-#include "nodes/makefuncs.h"
+#include "owner.h"
 #include "pipeline.h"
+#include "refill.h"
 #include "rotate.h"
 #include "stage.h"
 #include "storage/lmgr.h"
@@ -32,51 +32,6 @@
 
 /* How often a session looks for dead letters that are too old, in seconds. */
 #define PURGE_INTERVAL_S 600
-
-/* Whom to become again after a batch. */
-typedef struct OwnerSession
-{
-	Oid			userid;
-	int			sec_context;
-	int			guc_level;
-} OwnerSession;
-
-static void
-set_option(const char *name, const char *value)
-{
-	(void) set_config_option(name, value, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-}
-
-/*
- * Becomes the stream's owner for a batch, in a security-restricted operation,
- * with the settings that results must not depend on.  Constraints and
- * constraint triggers are made immediate: a deferred one would otherwise run
- * at commit, as whoever is the user then.
- */
-static void
-enter_owner(const WeirStream *stream, OwnerSession *session)
-{
-	ConstraintsSetStmt *immediate = makeNode(ConstraintsSetStmt);
-
-	AfterTriggerSetState(immediate);
-
-	GetUserIdAndSecContext(&session->userid, &session->sec_context);
-	session->guc_level = NewGUCNestLevel();
-	set_option("session_replication_role", "origin");
-	set_option("search_path", stream->search_path);
-	set_option("TimeZone", "UTC");
-	set_option("DateStyle", "ISO, MDY");
-	set_option("IntervalStyle", "postgres");
-	SetUserIdAndSecContext(stream->owner,
-						   session->sec_context | SECURITY_RESTRICTED_OPERATION);
-}
-
-static void
-leave_owner(OwnerSession *session)
-{
-	AtEOXact_GUC(false, session->guc_level);
-	SetUserIdAndSecContext(session->userid, session->sec_context);
-}
 
 /* Lets go of old dead letters, now and then. */
 static void
@@ -92,6 +47,22 @@ purge_sometimes(void)
 	weir_catalog_purge_dead_letters(weir_dead_letter_retention);
 }
 
+/* Notes which child has a partition's rows from here on, unless that is known. */
+static void
+note_range(WeirRuntime *runtime, const WeirPartitionWork *work)
+{
+	int32		partition = work->progress.partition;
+	MemoryContext old;
+
+	if (bms_is_member(partition + 1, runtime->noted) ||
+		!weir_catalog_note_range(runtime->relid, runtime->chunk, partition, work->expected,
+								 work->watermark, work->seen))
+		return;
+	old = MemoryContextSwitchTo(runtime->context);
+	runtime->noted = bms_add_member(runtime->noted, partition + 1);
+	MemoryContextSwitchTo(old);
+}
+
 /* Saves what the batch did besides its rows; false if a partition has moved meanwhile. */
 static bool
 save(WeirApply *apply, WeirCounts *counts)
@@ -105,12 +76,15 @@ save(WeirApply *apply, WeirCounts *counts)
 
 		if (!weir_catalog_save_progress(relid, &work->progress, work->expected))
 			return false;
+		if (work->progress.consumed > 0)
+			note_range(apply->runtime, work);
 		counts->accepted += work->progress.staged;
 		counts->duplicate += work->progress.duplicate;
 		counts->dead_lettered += work->progress.dead_lettered;
 		counts->dropped += work->progress.dropped;
 		counts->skipped += work->progress.skipped;
 	}
+	weir_verdict_log(&apply->verdicts, relid, apply->runtime->chunk);
 	weir_catalog_add_dead_letters(relid, apply->batch, &apply->letters);
 	purge_sometimes();
 	return true;
@@ -135,16 +109,16 @@ enter_stream(Oid stream)
 static bool
 run(WeirRuntime *runtime, WeirBatch *batch, bool isolating, WeirCounts *counts)
 {
-	OwnerSession session;
+	WeirOwnerSession session;
 	WeirApply	apply;
 
 	weir_apply_begin(&apply, runtime, batch, &streak);
-	enter_owner(runtime->stream, &session);
+	weir_owner_enter(runtime->stream, &session);
 	if (isolating)
 		weir_apply_isolating(&apply, 0, batch->nmessages);
 	else
 		weir_apply_range(&apply, 0, batch->nmessages);
-	leave_owner(&session);
+	weir_owner_leave(&session);
 	weir_apply_positions(&apply);
 	weir_apply_end(&apply);
 	return save(&apply, counts);
@@ -310,14 +284,14 @@ assign_offsets(WeirRuntime *runtime, int32 partition, WeirBatch *batch)
 static void
 run_in_session(WeirRuntime *runtime, WeirApply *apply, WeirBatch *batch)
 {
-	OwnerSession session;
+	WeirOwnerSession session;
 	Oid			staging = weir_stage_current();
 
 	PG_TRY();
 	{
-		enter_owner(runtime->stream, &session);
+		weir_owner_enter(runtime->stream, &session);
 		weir_apply_isolating(apply, 0, batch->nmessages);
-		leave_owner(&session);
+		weir_owner_leave(&session);
 	}
 	PG_CATCH();
 	{
@@ -371,6 +345,8 @@ weir_pipeline_replay(Oid stream, WeirBatch *batch, bool *failed)
 	WeirApply	apply;
 	WeirCounts	counts;
 
+	/* before there are rows again that a crash has not emptied */
+	weir_refill_plan(stream);
 	weir_apply_begin(&apply, runtime, batch, palloc0(sizeof(WeirStreak)));
 	apply.replay = true;
 	run_in_session(runtime, &apply, batch);

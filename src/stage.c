@@ -39,6 +39,7 @@ struct WeirStager
 	TransitionCaptureState *capture;
 	BulkInsertState bulk;
 	CommandId	cid;
+	bool		fire;
 	Oid			outer;			/* what was being written when this began */
 };
 
@@ -100,7 +101,7 @@ weir_stage_check_triggers(Relation parent)
 
 /* Begins an insert. */
 WeirStager *
-weir_stage_begin(Relation parent, Relation child)
+weir_stage_begin(Relation parent, Relation child, bool fire)
 {
 	WeirStager *stager = palloc0(sizeof(WeirStager));
 	EState	   *estate = CreateExecutorState();
@@ -108,6 +109,7 @@ weir_stage_begin(Relation parent, Relation child)
 
 	stager->child = child;
 	stager->estate = estate;
+	stager->fire = fire;
 	stager->outer = staging;
 	staging = RelationGetRelid(parent);
 
@@ -127,8 +129,11 @@ weir_stage_begin(Relation parent, Relation child)
 	estate->es_snapshot = RegisterSnapshot(GetActiveSnapshot());
 
 	AfterTriggerBeginQuery();
-	stager->capture = MakeTransitionCaptureState(parent->trigdesc, RelationGetRelid(parent), CMD_INSERT);
-	ExecBSInsertTriggers(estate, stager->parent_info);
+	if (fire)
+	{
+		stager->capture = MakeTransitionCaptureState(parent->trigdesc, RelationGetRelid(parent), CMD_INSERT);
+		ExecBSInsertTriggers(estate, stager->parent_info);
+	}
 	stager->bulk = GetBulkInsertState();
 	return stager;
 }
@@ -166,7 +171,8 @@ weir_stage_fire(WeirStager *stager)
 	/* the rows are in: what triggers do to this table is not ours */
 	staging = stager->outer;
 
-	ExecASInsertTriggers(estate, stager->parent_info, stager->capture);
+	if (stager->fire)
+		ExecASInsertTriggers(estate, stager->parent_info, stager->capture);
 	AfterTriggerEndQuery(estate);
 
 	ExecCloseIndices(stager->child_info);
