@@ -49,6 +49,13 @@ weir_insert_index_tuples(ResultRelInfo *info, TupleTableSlot *slot, EState *esta
 		);
 }
 
+/* Maps columns of one table to those of another by their names. */
+#if PG_VERSION_NUM >= 160000
+#define weir_attrmap_by_name(from, to) build_attrmap_by_name((from), (to), false)
+#else
+#define weir_attrmap_by_name(from, to) build_attrmap_by_name((from), (to))
+#endif
+
 /* Builds an index on a table as part of another command. */
 static inline ObjectAddress
 weir_define_index(Oid relid, IndexStmt *stmt)
