@@ -9,7 +9,8 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = PostgreSQL::Test::Cluster->new('dump');
-$node->init;
+# Whatever the machine says: streams need UTF8.
+$node->init(extra => [ "--encoding=UTF8", "--locale=C.UTF-8" ]);
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'pg_weir'\ntimezone = 'UTC'\n");
 $node->start;
 my $directory = $node->basedir;

@@ -10,7 +10,8 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = PostgreSQL::Test::Cluster->new('lifecycle');
-$node->init;
+# Whatever the machine says: streams need UTF8.
+$node->init(extra => [ "--encoding=UTF8", "--locale=C.UTF-8" ]);
 $node->append_conf('postgresql.conf', "timezone = 'UTC'\n");
 $node->start;
 
