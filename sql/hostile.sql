@@ -73,6 +73,31 @@ SELECT weir.create_stream('long_names', $$
 SELECT conname FROM pg_constraint WHERE conrelid = 'long_names'::regclass ORDER BY conname COLLATE "C";
 SELECT accepted FROM weir.ingest('long_names', NULL::text, key => '5');
 
+-- Columns of ours, and the event time, that ALTER TABLE has made something else.
+SELECT weir.create_stream('changed', 'a int, ts timestamptz', event_time => 'ts', metadata => '{key}');
+CREATE FUNCTION try(change text, undo text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE 'ALTER TABLE hostile.changed ' || change;
+    BEGIN
+        RETURN accepted FROM weir.ingest('hostile.changed', '{"a": 1, "ts": "2026-01-01Z", "x": 1}'::text, key => 'k');
+    EXCEPTION WHEN OTHERS THEN
+        EXECUTE 'ALTER TABLE hostile.changed ' || undo;
+        RETURN sqlstate || ' ' || sqlerrm;
+    END;
+END
+$$;
+SELECT try('ALTER _timestamp TYPE text', 'ALTER _timestamp TYPE timestamptz USING now()');
+SELECT try('ALTER _extra TYPE text', 'ALTER _extra TYPE jsonb USING NULL');
+SELECT try('ALTER _partition TYPE numeric', 'ALTER _partition TYPE int');
+SELECT try('ALTER _key TYPE int USING 1', 'ALTER _key TYPE bytea USING NULL');
+SELECT try('ALTER ts TYPE text', 'ALTER ts TYPE timestamptz USING now()');
+SELECT try('ALTER a TYPE text', '');
+SELECT weir.create_stream('taken', '_tombstone text');
+
+-- What a large batch took is given back.
+SELECT accepted FROM weir.ingest('inner_one', ARRAY(SELECT format('{"b": "%s"}', repeat('x', 1000000)) FROM generate_series(1, 20)));
+SELECT sum(total_bytes) < 2000000 AS little FROM pg_backend_memory_contexts WHERE name LIKE 'pg_weir%';
+
 -- Durations beyond what time can tell.
 SELECT weir.create_stream('for_ever', 'a int', max_out_of_orderness => '2147483647 days');
 

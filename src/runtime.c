@@ -131,7 +131,7 @@ build(Oid relid)
 	runtime->present = palloc0(sizeof(bool) * runtime->tupdesc->natts);
 	runtime->compiled = AllocSetContextCreate(context, "pg_weir compiled", ALLOCSET_DEFAULT_SIZES);
 	runtime->lot = AllocSetContextCreate(context, "pg_weir lot", 8 * 1024, 256 * 1024, 8 * 1024 * 1024);
-	weir_metadata_find(runtime->tupdesc, &runtime->metadata);
+	weir_metadata_find(runtime->tupdesc, runtime->stream->name, &runtime->metadata);
 	weir_eventtime_find(runtime->tupdesc, runtime->stream, &runtime->eventtime);
 	/* the planner calls IMMUTABLE functions that DEFAULTs and constraints name */
 	weir_owner_enter(runtime->stream->owner, runtime->stream->search_path, &session);
