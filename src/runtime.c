@@ -170,14 +170,21 @@ weir_runtime_get(Oid relid)
 	return fresh;
 }
 
-/* Forgets that a batch was being applied. */
+/* Forgets that a batch was being applied, and lets go of its rows. */
 void
 weir_runtime_release(Oid relid)
 {
-	RuntimeEntry *entry = find_entry(relid);
+	WeirRuntime *runtime = find_entry(relid)->runtime;
 
-	if (entry->runtime != NULL)
-		entry->runtime->busy = false;
+	if (runtime == NULL)
+		return;
+	runtime->busy = false;
+	for (int i = 0; i < WEIR_LOT && runtime->slots[i] != NULL; i++)
+	{
+		if (!TTS_EMPTY(runtime->slots[i]))
+			ExecClearTuple(runtime->slots[i]);
+	}
+	MemoryContextReset(runtime->lot);
 }
 
 /* Returns the i-th slot of a lot, empty. */
