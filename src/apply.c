@@ -157,6 +157,7 @@ prepare_message(WeirApply *apply, const WeirMessage *message, TupleTableSlot *sl
 	TimestampTz event_time;
 	WeirFault	fault;
 
+	apply->current = message;
 	if (!apply->replay)
 	{
 		if (message->offset < progress->applied_offset)
@@ -276,18 +277,35 @@ prepare_lot(WeirApply *apply, int from, int to)
 	return nrows;
 }
 
+/* Says in the context of an error where it happened; never what was in the message. */
+static void
+describe_position(void *arg)
+{
+	WeirApply  *apply = arg;
+	const WeirMessage *message = apply->current;
+
+	if (message != NULL)
+		errcontext("stream \"%s\", partition %d, offset " INT64_FORMAT,
+				   apply->runtime->stream->name, message->partition, message->offset);
+	else
+		errcontext("stream \"%s\"", apply->runtime->stream->name);
+}
+
 /* Applies the messages [from, to) as one insert. */
 void
 weir_apply_range(WeirApply *apply, int from, int to)
 {
 	WeirStager *stager = NULL;
+	ErrorContextCallback position = {error_context_stack, describe_position, apply};
 
+	error_context_stack = &position;
 	for (int lot = from; lot < to; lot += WEIR_LOT)
 	{
 		int			nrows;
 
 		CHECK_FOR_INTERRUPTS();
 		nrows = prepare_lot(apply, lot, Min(lot + WEIR_LOT, to));
+		apply->current = to - from == 1 ? &apply->batch->messages[from] : NULL;
 		if (nrows == 0)
 			continue;
 		apply->stage = WEIR_STAGE_STAGING;
@@ -302,6 +320,7 @@ weir_apply_range(WeirApply *apply, int from, int to)
 		CommandCounterIncrement();
 		weir_streak_end(apply->streak);
 	}
+	error_context_stack = position.previous;
 }
 
 /* What an attempt that fails must put back. */

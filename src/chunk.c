@@ -127,7 +127,7 @@ static void
 copy_index(Relation parent, Relation child, Oid index)
 {
 	Relation	source = index_open(index, AccessShareLock);
-	AttrMap    *attmap = build_attrmap_by_name(RelationGetDescr(child), RelationGetDescr(parent));
+	AttrMap    *attmap = weir_attrmap_by_name(RelationGetDescr(child), RelationGetDescr(parent));
 	Oid			constraint;
 	IndexStmt  *stmt = generateClonedIndexStmt(NULL, source, attmap, &constraint);
 	ObjectAddress original;
@@ -180,7 +180,7 @@ adopt_index(Relation parent, Relation child, Oid index)
 {
 	Relation	source = index_open(index, AccessShareLock);
 	IndexInfo  *source_info = BuildIndexInfo(source);
-	AttrMap    *attmap = build_attrmap_by_name(RelationGetDescr(child), RelationGetDescr(parent));
+	AttrMap    *attmap = weir_attrmap_by_name(RelationGetDescr(child), RelationGetDescr(parent));
 	ListCell   *lc;
 
 	foreach(lc, RelationGetIndexList(child))
