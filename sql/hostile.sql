@@ -98,6 +98,15 @@ SELECT weir.create_stream('taken', '_tombstone text');
 SELECT accepted FROM weir.ingest('inner_one', ARRAY(SELECT format('{"b": "%s"}', repeat('x', 1000000)) FROM generate_series(1, 20)));
 SELECT sum(total_bytes) < 2000000 AS little FROM pg_backend_memory_contexts WHERE name LIKE 'pg_weir%';
 
+-- A transaction that has become read-only when it commits.
+SELECT weir.create_stream('short', 'a int', retention => '0.8 s');
+SELECT pg_sleep(0.3);
+BEGIN;
+SELECT accepted FROM weir.ingest('short', '{"a": 1}'::text);
+SET TRANSACTION READ ONLY;
+COMMIT;
+SELECT a FROM short;
+
 -- Durations beyond what time can tell.
 SELECT weir.create_stream('for_ever', 'a int', max_out_of_orderness => '2147483647 days');
 
