@@ -23,6 +23,7 @@
 #include "rotate.h"
 #include "stage.h"
 #include "storage/lmgr.h"
+#include "storage/lock.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -176,6 +177,8 @@ try_catching(Oid stream, int64 version, WeirBatch *batch, bool isolating,
 	PG_END_TRY();
 	if (outcome != WEIR_APPLIED)
 		streak = committed;
+	/* advisory locks of the session that triggers have taken: nobody else could release them */
+	LockReleaseAll(USER_LOCKMETHOD, true);
 	MemoryContextSwitchTo(context);
 	return outcome;
 }
