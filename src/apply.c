@@ -57,7 +57,7 @@ weir_apply_end(WeirApply *apply)
 {
 	table_close(apply->child, NoLock);
 	table_close(apply->parent, NoLock);
-	apply->runtime->busy = false;
+	weir_runtime_release(apply->runtime->relid);
 }
 
 /* Returns the work of a partition, reading its progress the first time. */

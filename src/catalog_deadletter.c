@@ -199,10 +199,15 @@ weir_catalog_mark_replayed(int n, const int64 *ids, bytea **values)
 		Datum		args[2] = {Int64GetDatum(ids[i]), PointerGetDatum(values[i])};
 
 		if (SPI_execute_with_args("UPDATE weir_internal.dead_letter SET replayed_at = clock_timestamp(),"
-								  " replayed_value = $2 WHERE id = $1",
+								  " replayed_value = $2 WHERE id = $1 AND replayed_at IS NULL",
 								  2, argtypes, args, values[i] == NULL ? " n" : "  ",
 								  false, 0) != SPI_OK_UPDATE)
 			elog(ERROR, "could not mark dead letter " INT64_FORMAT, ids[i]);
+		if (SPI_processed != 1)
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("dead letter " INT64_FORMAT " has been replayed or purged meanwhile", ids[i]),
+					 errhint("Try again.")));
 	}
 	weir_catalog_leave(&session);
 }

@@ -18,10 +18,12 @@
 #include "guc.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
+#include "owner.h"
 #include "pipeline.h"
 #include "rotate.h"
 #include "stage.h"
 #include "storage/lmgr.h"
+#include "storage/lock.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -33,49 +35,18 @@
 /* How often a session looks for dead letters that are too old, in seconds. */
 #define PURGE_INTERVAL_S 600
 
-/* Whom to become again after a batch. */
-typedef struct OwnerSession
-{
-	Oid			userid;
-	int			sec_context;
-	int			guc_level;
-} OwnerSession;
-
-static void
-set_option(const char *name, const char *value)
-{
-	(void) set_config_option(name, value, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-}
-
 /*
- * Becomes the stream's owner for a batch, in a security-restricted operation,
- * with the settings that results must not depend on.  Constraints and
- * constraint triggers are made immediate: a deferred one would otherwise run
- * at commit, as whoever is the user then.
+ * Becomes the stream's owner for a batch.  Constraints and constraint triggers
+ * are made immediate first: a deferred one would otherwise run at commit, as
+ * whoever is the user then.
  */
 static void
-enter_owner(const WeirStream *stream, OwnerSession *session)
+enter_owner(const WeirStream *stream, WeirOwnerSession *session)
 {
 	ConstraintsSetStmt *immediate = makeNode(ConstraintsSetStmt);
 
 	AfterTriggerSetState(immediate);
-
-	GetUserIdAndSecContext(&session->userid, &session->sec_context);
-	session->guc_level = NewGUCNestLevel();
-	set_option("session_replication_role", "origin");
-	set_option("search_path", stream->search_path);
-	set_option("TimeZone", "UTC");
-	set_option("DateStyle", "ISO, MDY");
-	set_option("IntervalStyle", "postgres");
-	SetUserIdAndSecContext(stream->owner,
-						   session->sec_context | SECURITY_RESTRICTED_OPERATION);
-}
-
-static void
-leave_owner(OwnerSession *session)
-{
-	AtEOXact_GUC(false, session->guc_level);
-	SetUserIdAndSecContext(session->userid, session->sec_context);
+	weir_owner_enter(stream->owner, stream->search_path, session);
 }
 
 /* Lets go of old dead letters, now and then. */
@@ -135,7 +106,7 @@ enter_stream(Oid stream)
 static bool
 run(WeirRuntime *runtime, WeirBatch *batch, bool isolating, WeirCounts *counts)
 {
-	OwnerSession session;
+	WeirOwnerSession session;
 	WeirApply	apply;
 
 	weir_apply_begin(&apply, runtime, batch, &streak);
@@ -144,7 +115,7 @@ run(WeirRuntime *runtime, WeirBatch *batch, bool isolating, WeirCounts *counts)
 		weir_apply_isolating(&apply, 0, batch->nmessages);
 	else
 		weir_apply_range(&apply, 0, batch->nmessages);
-	leave_owner(&session);
+	weir_owner_leave(&session);
 	weir_apply_positions(&apply);
 	weir_apply_end(&apply);
 	return save(&apply, counts);
@@ -206,6 +177,8 @@ try_catching(Oid stream, int64 version, WeirBatch *batch, bool isolating,
 	PG_END_TRY();
 	if (outcome != WEIR_APPLIED)
 		streak = committed;
+	/* advisory locks of the session that triggers have taken: nobody else could release them */
+	LockReleaseAll(USER_LOCKMETHOD, true);
 	MemoryContextSwitchTo(context);
 	return outcome;
 }
@@ -310,14 +283,14 @@ assign_offsets(WeirRuntime *runtime, int32 partition, WeirBatch *batch)
 static void
 run_in_session(WeirRuntime *runtime, WeirApply *apply, WeirBatch *batch)
 {
-	OwnerSession session;
+	WeirOwnerSession session;
 	Oid			staging = weir_stage_current();
 
 	PG_TRY();
 	{
 		enter_owner(runtime->stream, &session);
 		weir_apply_isolating(apply, 0, batch->nmessages);
-		leave_owner(&session);
+		weir_owner_leave(&session);
 	}
 	PG_CATCH();
 	{
