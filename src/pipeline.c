@@ -73,17 +73,24 @@ leave_owner(OwnerSession *session)
 	SetUserIdAndSecContext(session->userid, session->sec_context);
 }
 
+static TimestampTz purged_at = 0;
+
+/* Is it time again to look for old dead letters? */
+static bool
+purge_is_due(void)
+{
+	return weir_dead_letter_retention >= 0 &&
+		TimestampDifferenceExceeds(purged_at, GetCurrentTimestamp(),
+								   1000 * Min(weir_dead_letter_retention, PURGE_INTERVAL_S));
+}
+
 /* Lets go of old dead letters, now and then. */
 static void
 purge_sometimes(void)
 {
-	static TimestampTz purged_at = 0;
-	TimestampTz now = GetCurrentTimestamp();
-
-	if (weir_dead_letter_retention < 0 ||
-		!TimestampDifferenceExceeds(purged_at, now, 1000 * Min(weir_dead_letter_retention, PURGE_INTERVAL_S)))
+	if (!purge_is_due())
 		return;
-	purged_at = now;
+	purged_at = GetCurrentTimestamp();
 	weir_catalog_purge_dead_letters(weir_dead_letter_retention);
 }
 
@@ -238,6 +245,22 @@ weir_pipeline_leave_out(Oid stream, int n, const int32 *partitions)
 	weir_fence_share(stream);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	weir_catalog_leave_out(stream, n, partitions);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+}
+
+/* Lets go of old dead letters while there are no batches, in a transaction of its own. */
+void
+weir_pipeline_purge(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	if (!purge_is_due())
+		return;
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	purge_sometimes();
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);

@@ -45,6 +45,9 @@ extern WeirOutcome weir_pipeline_apply(Oid stream, int64 version, WeirBatch *bat
  */
 extern void weir_pipeline_leave_out(Oid stream, int n, const int32 *partitions);
 
+/* Lets go of dead letters past their retention, now and then; batches do so too.  Throws. */
+extern void weir_pipeline_purge(void);
+
 /*
  * Applies payloads in the caller's transaction: weir.ingest.  Offsets are
  * assigned here.  Throws environment and definition errors.

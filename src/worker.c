@@ -519,6 +519,7 @@ refresh(Worker *worker, TimestampTz now)
 	worker->next_refresh = TimestampTzPlusMilliseconds(now, REFRESH_MS);
 	/* Nobody wakes us when the extension is dropped. */
 	load_definition(worker);
+	weir_pipeline_purge();
 	if (worker->batch.nmessages == 0)
 		MemoryContextReset(worker->batch_context);
 	return !weir_source_changed(&worker->source, worker->stream);
