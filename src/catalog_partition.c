@@ -66,14 +66,19 @@ weir_catalog_load_partitions(Oid relid)
 
 /*
  * Registers partitions at the offsets given; those already there are left
- * alone.  A partition that comes later goes on from the stream's watermark.
+ * alone.  A partition that comes later goes on from the stream's watermark,
+ * which is logged as after idleness.
  */
 void
 weir_catalog_add_partitions(Oid relid, int n, const int32 *partitions, const int64 *offsets)
 {
 	static WeirCatalogStatement statement = {
-		"INSERT INTO weir_internal.stream_partition (stream, partition, applied_offset, floor)"
-		" VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+		"WITH added AS (INSERT INTO weir_internal.stream_partition (stream, partition, applied_offset, floor)"
+		"	VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING RETURNING *)"
+		" INSERT INTO weir_internal.watermark_floor (stream, partition, from_offset, floor)"
+		" SELECT stream, partition, applied_offset, floor FROM added"
+		" WHERE partition >= 0 AND floor > '-infinity'"
+		" ON CONFLICT (stream, partition, from_offset) DO UPDATE SET floor = excluded.floor",
 		4, {REGCLASSOID, INT4OID, INT8OID, TIMESTAMPTZOID}
 	};
 	WeirCatalogSession session;
