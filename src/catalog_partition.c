@@ -201,7 +201,10 @@ weir_catalog_rewind_partition(Oid relid, const WeirProgress *mark)
 	static WeirCatalogStatement statement = {
 		"UPDATE weir_internal.stream_partition SET applied_offset = $3, consumed = $4,"
 		" duplicate = $5, dead_lettered = $6, dropped = $7, skipped = $8"
-		" WHERE stream = $1 AND partition = $2 AND applied_offset > $3",
+		" WHERE stream = $1 AND partition = $2 AND applied_offset > $3"
+		/* what was replayed is applied, and must not come again */
+		" AND NOT EXISTS (SELECT FROM weir_internal.dead_letter d WHERE d.stream = $1"
+		" AND d.partition = $2 AND d.kafka_offset >= $3 AND d.replayed_at IS NOT NULL)",
 		8, {REGCLASSOID, INT4OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID}
 	};
 	WeirCatalogSession session;

@@ -200,16 +200,22 @@ try_catching(Oid stream, int64 version, WeirBatch *batch, bool isolating,
 	return outcome;
 }
 
-/* Takes back what earlier batches did to the events of a streak that has reached its limit. */
+/*
+ * Takes back what earlier batches did to the events of a streak that has
+ * reached its limit; not if somebody has stopped or moved the stream since.
+ */
 static void
-rewind_streak(Oid stream)
+rewind_streak(Oid stream, int64 version)
 {
 	MemoryContext context = CurrentMemoryContext;
+	WeirStream *latest;
 
 	StartTransactionCommand();
 	weir_fence_share(stream);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	weir_streak_rewind(&streak, stream);
+	latest = weir_catalog_load_stream(stream, true);
+	if (latest != NULL && latest->version == version)
+		weir_streak_rewind(&streak, stream);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	weir_streak_end(&streak);
@@ -230,7 +236,7 @@ weir_pipeline_apply(Oid stream, int64 version, WeirBatch *batch,
 		FreeErrorData(*error);
 		outcome = try_catching(stream, version, batch, true, counts, context, error);
 		if (outcome == WEIR_BROKEN && (*error)->sqlerrcode == ERRCODE_TRIGGERED_ACTION_EXCEPTION)
-			rewind_streak(stream);
+			rewind_streak(stream, version);
 	}
 	return outcome;
 }

@@ -134,6 +134,24 @@ $box->sql(<<~'END');
 poll_log('picky', 1, 200, 'mended and started it takes all of them');
 is($box->sql($stats), '202|202|200|2|t', 'and the books balance');
 
+# What has been replayed meanwhile does not come again.
+make_stream('fickle', 'IF EXISTS (SELECT FROM weather) THEN RAISE \'bad mood\'; END IF;');
+my $letters = "SELECT count(*) FROM weir.dead_letters WHERE stream = 'fickle' AND replayed_at IS NULL";
+my $replay = "SELECT * FROM weir.replay_dead_letters('fickle')";
+$box->sql("INSERT INTO weather VALUES ('bad')");
+$box->produce('fickle', 1, 40);
+$box->poll($letters, '40', 'a few events that are refused are dead letters');
+$box->sql('DELETE FROM weather');
+is($box->sql($replay), '40|40|0', 'which are applied later');
+$box->sql("INSERT INTO weather VALUES ('bad')");
+$box->produce('fickle', 41, 150);
+$box->poll_state('fickle', 'failed', 'more of them are the fault of the trigger');
+$box->sql('DELETE FROM weather');
+$box->sql("SELECT weir.start('fickle')");
+$box->poll("SELECT sum(consumed) FROM weir.stream_stats WHERE stream = 'fickle'", '150', 'the stream goes on');
+$box->sql($replay);
+poll_log('fickle', 1, 150, 'and each is applied once');
+
 # ---- watermarks ----
 
 # Produces one event at a time, seconds after one moment.
