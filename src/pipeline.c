@@ -49,17 +49,24 @@ enter_owner(const WeirStream *stream, WeirOwnerSession *session)
 	weir_owner_enter(stream->owner, stream->search_path, session);
 }
 
+static TimestampTz purged_at = 0;
+
+/* Is it time again to look for old dead letters? */
+static bool
+purge_is_due(void)
+{
+	return weir_dead_letter_retention >= 0 &&
+		TimestampDifferenceExceeds(purged_at, GetCurrentTimestamp(),
+								   1000 * Min(weir_dead_letter_retention, PURGE_INTERVAL_S));
+}
+
 /* Lets go of old dead letters, now and then. */
 static void
 purge_sometimes(void)
 {
-	static TimestampTz purged_at = 0;
-	TimestampTz now = GetCurrentTimestamp();
-
-	if (weir_dead_letter_retention < 0 ||
-		!TimestampDifferenceExceeds(purged_at, now, 1000 * Min(weir_dead_letter_retention, PURGE_INTERVAL_S)))
+	if (!purge_is_due())
 		return;
-	purged_at = now;
+	purged_at = GetCurrentTimestamp();
 	weir_catalog_purge_dead_letters(weir_dead_letter_retention);
 }
 
@@ -183,16 +190,22 @@ try_catching(Oid stream, int64 version, WeirBatch *batch, bool isolating,
 	return outcome;
 }
 
-/* Takes back what earlier batches did to the events of a streak that has reached its limit. */
+/*
+ * Takes back what earlier batches did to the events of a streak that has
+ * reached its limit; not if somebody has stopped or moved the stream since.
+ */
 static void
-rewind_streak(Oid stream)
+rewind_streak(Oid stream, int64 version)
 {
 	MemoryContext context = CurrentMemoryContext;
+	WeirStream *latest;
 
 	StartTransactionCommand();
 	weir_fence_share(stream);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	weir_streak_rewind(&streak, stream);
+	latest = weir_catalog_load_stream(stream, true);
+	if (latest != NULL && latest->version == version)
+		weir_streak_rewind(&streak, stream);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	weir_streak_end(&streak);
@@ -213,7 +226,7 @@ weir_pipeline_apply(Oid stream, int64 version, WeirBatch *batch,
 		FreeErrorData(*error);
 		outcome = try_catching(stream, version, batch, true, counts, context, error);
 		if (outcome == WEIR_BROKEN && (*error)->sqlerrcode == ERRCODE_TRIGGERED_ACTION_EXCEPTION)
-			rewind_streak(stream);
+			rewind_streak(stream, version);
 	}
 	return outcome;
 }
@@ -250,6 +263,22 @@ weir_pipeline_leave_out(Oid stream, int n, const int32 *partitions)
 	weir_fence_share(stream);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	weir_catalog_leave_out(stream, n, partitions);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+}
+
+/* Lets go of old dead letters while there are no batches, in a transaction of its own. */
+void
+weir_pipeline_purge(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	if (!purge_is_due())
+		return;
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	purge_sometimes();
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);

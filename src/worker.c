@@ -501,7 +501,7 @@ leave_out_idle(Worker *worker)
 	int			n;
 
 	if (worker->stream->idle_timeout == 0 || worker->batch.nmessages > 0 ||
-		weir_worker_current() == WEIR_RETRYING)
+		worker->doubt_since != 0 || weir_worker_current() == WEIR_RETRYING)
 		return;
 	partitions = MemoryContextAlloc(worker->batch_context, sizeof(int32) * worker->source.npartitions);
 	n = weir_consumer_idle(worker->source.consumer, worker->stream->idle_timeout, partitions);
@@ -519,6 +519,7 @@ refresh(Worker *worker, TimestampTz now)
 	worker->next_refresh = TimestampTzPlusMilliseconds(now, REFRESH_MS);
 	/* Nobody wakes us when the extension is dropped. */
 	load_definition(worker);
+	weir_pipeline_purge();
 	if (worker->batch.nmessages == 0)
 		MemoryContextReset(worker->batch_context);
 	return !weir_source_changed(&worker->source, worker->stream);
