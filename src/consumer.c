@@ -20,6 +20,7 @@
 #include "consumer.h"
 #include "health.h"
 #include "kafka_client.h"
+#include "miscadmin.h"
 #include "storage/fd.h"
 #include "storage/ipc.h"
 #include "utils/memutils.h"
@@ -384,6 +385,7 @@ weir_consumer_topic(WeirConsumer *consumer, WeirTopicInfo *info, WeirKafkaError 
 	rd_kafka_resp_err_t err;
 	char	   *cluster_id;
 
+	CHECK_FOR_INTERRUPTS();
 	memset(info, 0, sizeof(*info));
 	err = read_metadata(consumer, info);
 	if (err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART || err == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC)
@@ -412,9 +414,12 @@ weir_consumer_topic(WeirConsumer *consumer, WeirTopicInfo *info, WeirKafkaError 
 static rd_kafka_resp_err_t
 offsets_at(WeirConsumer *consumer, int n, const int32 *partitions, const int64 *starts, int64 *offsets)
 {
-	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(n);
+	rd_kafka_topic_partition_list_t *list;
 	rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR;
 
+	/* Several slow answers in a row must not keep the server from stopping. */
+	CHECK_FOR_INTERRUPTS();
+	list = rd_kafka_topic_partition_list_new(n);
 	for (int i = 0; i < n; i++)
 	{
 		if (offsets[i] < 0)

@@ -249,7 +249,7 @@ load_definition(Worker *worker)
 		pgstat_report_appname(quote_qualified_identifier(stream->schema, stream->name));
 		allocate_batch(worker);
 	}
-	else if (stream->version != worker->stream->version)
+	else if (stream->version != worker->stream->version || stream->owner != worker->stream->owner)
 		leave(WEIR_LEAVE_RESTART);
 	else
 		copy_cluster_id(worker, stream->cluster_id);
@@ -517,7 +517,7 @@ refresh(Worker *worker, TimestampTz now)
 	if (now < worker->next_refresh || weir_worker_current() == WEIR_RETRYING)
 		return true;
 	worker->next_refresh = TimestampTzPlusMilliseconds(now, REFRESH_MS);
-	/* Nobody wakes us when the extension is dropped. */
+	/* Nobody wakes us when the extension is dropped, or the stream gets another owner. */
 	load_definition(worker);
 	weir_pipeline_purge();
 	if (worker->batch.nmessages == 0)
@@ -618,6 +618,10 @@ stay_failed(Worker *worker)
 	{
 		while (worker->source.consumer && weir_consumer_event(worker->source.consumer, &event))
 			;
+		/* Nobody wakes us when the extension is dropped, or the stream gets another owner. */
+		if (worker->stream)
+			load_definition(worker);
+		MemoryContextReset(worker->batch_context);
 	}
 	leave(WEIR_LEAVE_RESTART);
 }

@@ -197,6 +197,20 @@ $box->sql('SELECT pg_reload_conf()');
 
 # ---- guards, owners, rights ----
 
+# A stream that has failed does not outlive its extension.
+$box->sql('CREATE DATABASE other');
+$box->run(<<~'END', qw(psql -X -q -v ON_ERROR_STOP=1 -d other -v), 'bootstrap=' . $box->run('', 'env') =~ s/.*BOOTSTRAP=(\S+).*/$1/sr);
+	CREATE EXTENSION pg_weir;
+	CREATE SERVER kafka FOREIGN DATA WRAPPER weir_kafka OPTIONS ("bootstrap.servers" :'bootstrap');
+	SELECT weir.create_stream('doomed', columns => 'id int, ts text', server => 'kafka', topic => 'stormy');
+	ALTER TABLE doomed DISABLE TRIGGER weir_guard;
+	SELECT weir.start('doomed');
+	END
+my $elsewhere = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'other' AND query ~ 'failed'";
+$box->poll($elsewhere, '1', 'a stream that has failed waits');
+$box->run('DROP EXTENSION pg_weir CASCADE', qw(psql -X -q -v ON_ERROR_STOP=1 -d other));
+$box->poll($elsewhere, '0', 'but not for ever');
+
 $box->sql('ALTER TABLE stormy DISABLE TRIGGER weir_guard');
 $box->produce('stormy', $produced + 1, $produced += 50);
 $box->poll_state('stormy', 'failed', 'a stream without its guard stops');
@@ -219,7 +233,6 @@ $box->sql('ALTER TABLE owned_log OWNER TO keeper; ALTER TABLE owned OWNER TO kee
 $box->produce('owned', 1, 50);
 poll_log('owned', 1, 50, 'an owner need not be able to log in');
 $box->sql('REVOKE USAGE ON FOREIGN SERVER kafka FROM keeper');
-$box->sql('SELECT pg_terminate_backend(' . $box->worker('owned', 'pid') . ')');
 $box->poll_state('owned', 'failed', 'an owner may lose the right to use the server');
 is($box->worker('owned', 'last_error'), 'role "keeper" may not use server "kafka"', 'which is said');
 like($box->worker('owned', 'last_hint'), qr/GRANT USAGE ON FOREIGN SERVER kafka TO/, 'and what to do');
@@ -227,9 +240,12 @@ $box->produce('owned', 51, 100);
 $box->sql('GRANT USAGE ON FOREIGN SERVER kafka TO keeper');
 $box->sql("SELECT weir.start('owned')");
 poll_log('owned', 1, 100, 'which helps');
+my $before = $box->worker('owned', 'pid');
 $box->sql('REASSIGN OWNED BY keeper TO heir; DROP OWNED BY keeper; DROP ROLE keeper');
 $box->produce('owned', 101, 150);
 poll_log('owned', 1, 150, 'another owner may take over');
+$box->poll("SELECT pid <> $before FROM weir_internal.worker_slots() WHERE stream = 'owned'::regclass", 't',
+	'and is whom the broker sees');
 $box->sql('GRANT USAGE ON FOREIGN SERVER kafka TO PUBLIC');
 
 # ---- coming and going ----
