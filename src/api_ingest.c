@@ -27,15 +27,20 @@ enum
 	I_STREAM, I_PAYLOAD, I_KEY, I_HEADERS, I_TIMESTAMP, I_PARTITION
 };
 
-/* The headers of the call that is running: all its messages have them. */
-static WeirHeader *call_headers = NULL;
-static int	call_nheaders = 0;
+/* The headers of a call: all its messages have them, as their handle. */
+typedef struct CallHeaders
+{
+	WeirHeader *headers;
+	int			nheaders;
+} CallHeaders;
 
 static WeirHeader *
 headers_of_call(const WeirMessage *message, int *nheaders)
 {
-	*nheaders = call_nheaders;
-	return call_headers;
+	const CallHeaders *call = message->handle;
+
+	*nheaders = call->nheaders;
+	return call->headers;
 }
 
 /* Raises 42501 unless the caller may insert into the stream. */
@@ -124,7 +129,14 @@ set_envelope(FunctionCallInfo fcinfo, const WeirStream *stream, WeirBatch *batch
 	bytea	   *key = PG_ARGISNULL(I_KEY) ? NULL : PG_GETARG_BYTEA_PP(I_KEY);
 	bool		given = !PG_ARGISNULL(I_TIMESTAMP);
 	TimestampTz timestamp = given ? PG_GETARG_TIMESTAMPTZ(I_TIMESTAMP) : GetCurrentTimestamp();
+	CallHeaders *call = NULL;
 
+	if (!PG_ARGISNULL(I_HEADERS))
+	{
+		call = palloc(sizeof(CallHeaders));
+		call->headers = weir_headers_from_jsonb(PG_GETARG_JSONB_P(I_HEADERS), &call->nheaders);
+		batch->headers_of = headers_of_call;
+	}
 	for (int i = 0; i < batch->nmessages; i++)
 	{
 		WeirMessage *message = &batch->messages[i];
@@ -137,13 +149,7 @@ set_envelope(FunctionCallInfo fcinfo, const WeirStream *stream, WeirBatch *batch
 			message->key = VARDATA_ANY(key);
 			message->key_len = VARSIZE_ANY_EXHDR(key);
 		}
-	}
-	call_headers = NULL;
-	call_nheaders = 0;
-	if (!PG_ARGISNULL(I_HEADERS))
-	{
-		call_headers = weir_headers_from_jsonb(PG_GETARG_JSONB_P(I_HEADERS), &call_nheaders);
-		batch->headers_of = headers_of_call;
+		message->handle = call;
 	}
 }
 

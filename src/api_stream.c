@@ -14,10 +14,12 @@
 #include "catalog.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_constraint.h"
 #include "catalog/pg_type.h"
 #include "catalog_refill.h"
 #include "catalog_stream.h"
 #include "chunk.h"
+#include "commands/defrem.h"
 #include "compat.h"
 #include "executor/spi.h"
 #include "fmgr.h"
@@ -344,6 +346,29 @@ run(const char *sql)
 	SPI_finish();
 }
 
+/* Is this one of the columns that tell where a row came from? */
+static bool
+is_metadata_column(const char *name)
+{
+	for (int i = 0; i < WEIR_NUM_METADATA_COLUMNS; i++)
+	{
+		if (strcmp(name, weir_metadata_column_name(i)) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Returns a name for the CHECK constraint that stands for a column's NOT NULL. */
+static char *
+not_null_name(Oid relid, const char *column)
+{
+	char	   *name = makeObjectName(column, NULL, "not_null");
+
+	for (int i = 1; OidIsValid(get_relation_constraint_oid(relid, name, true)); i++)
+		name = makeObjectName(column, NULL, psprintf("not_null%d", i));
+	return name;
+}
+
 /*
  * Where tombstones are rows, NOT NULL is asked of the others only: turns it
  * into a CHECK constraint on each declared column that has it.
@@ -362,11 +387,11 @@ exempt_tombstones(Oid relid)
 		Form_pg_attribute att = TupleDescAttr(tupdesc, i);
 		const char *column = quote_identifier(NameStr(att->attname));
 
-		if (!att->attnotnull || NameStr(att->attname)[0] == '_')
+		if (!att->attnotnull || is_metadata_column(NameStr(att->attname)))
 			continue;
 		run(psprintf("ALTER TABLE %s ALTER COLUMN %s DROP NOT NULL, ADD CONSTRAINT %s CHECK (_tombstone OR %s IS NOT NULL)",
 					 name, column,
-					 quote_identifier(psprintf("%.50s_not_null", NameStr(att->attname))), column));
+					 quote_identifier(not_null_name(relid, NameStr(att->attname))), column));
 	}
 }
 

@@ -27,9 +27,9 @@
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
 
-/* Opens the tables. */
+/* Opens the tables, and checks the triggers if they are to fire. */
 static void
-begin(WeirApply *apply, WeirRuntime *runtime, const WeirBatch *batch, WeirStreak *streak)
+begin(WeirApply *apply, WeirRuntime *runtime, const WeirBatch *batch, WeirStreak *streak, bool refill)
 {
 	memset(apply, 0, sizeof(*apply));
 	if (runtime->busy)
@@ -48,15 +48,16 @@ begin(WeirApply *apply, WeirRuntime *runtime, const WeirBatch *batch, WeirStreak
 
 	apply->parent = table_open(runtime->relid, RowExclusiveLock);
 	apply->child = table_open(runtime->chunk, RowExclusiveLock);
+	if (!refill)
+		weir_stage_check_triggers(apply->parent);
 	runtime->busy = true;
 }
 
-/* Opens the tables and checks the triggers. */
+/* Begins with a batch. */
 void
 weir_apply_begin(WeirApply *apply, WeirRuntime *runtime, const WeirBatch *batch, WeirStreak *streak)
 {
-	begin(apply, runtime, batch, streak);
-	weir_stage_check_triggers(apply->parent);
+	begin(apply, runtime, batch, streak, false);
 }
 
 /* Closes the tables. */
@@ -65,7 +66,7 @@ weir_apply_end(WeirApply *apply)
 {
 	table_close(apply->child, NoLock);
 	table_close(apply->parent, NoLock);
-	apply->runtime->busy = false;
+	weir_runtime_release(apply->runtime->relid);
 }
 
 /* Returns room for the work of one more partition. */
@@ -89,7 +90,7 @@ weir_apply_begin_refill(WeirApply *apply, WeirRuntime *runtime, const WeirBatch 
 {
 	WeirPartitionWork *work;
 
-	begin(apply, runtime, batch, streak);
+	begin(apply, runtime, batch, streak, true);
 	apply->refill = true;
 	work = new_work(apply);
 	memset(work, 0, sizeof(*work));
@@ -195,6 +196,7 @@ prepare_message(WeirApply *apply, const WeirMessage *message, TupleTableSlot *sl
 	TimestampTz event_time;
 	WeirFault	fault;
 
+	apply->current = message;
 	if (!apply->replay)
 	{
 		if (message->offset < progress->applied_offset)
@@ -316,18 +318,35 @@ prepare_lot(WeirApply *apply, int from, int to)
 	return nrows;
 }
 
+/* Says in the context of an error where it happened; never what was in the message. */
+static void
+describe_position(void *arg)
+{
+	WeirApply  *apply = arg;
+	const WeirMessage *message = apply->current;
+
+	if (message != NULL)
+		errcontext("stream \"%s\", partition %d, offset " INT64_FORMAT,
+				   apply->runtime->stream->name, message->partition, message->offset);
+	else
+		errcontext("stream \"%s\"", apply->runtime->stream->name);
+}
+
 /* Applies the messages [from, to) as one insert. */
 void
 weir_apply_range(WeirApply *apply, int from, int to)
 {
 	WeirStager *stager = NULL;
+	ErrorContextCallback position = {error_context_stack, describe_position, apply};
 
+	error_context_stack = &position;
 	for (int lot = from; lot < to; lot += WEIR_LOT)
 	{
 		int			nrows;
 
 		CHECK_FOR_INTERRUPTS();
 		nrows = prepare_lot(apply, lot, Min(lot + WEIR_LOT, to));
+		apply->current = to - from == 1 ? &apply->batch->messages[from] : NULL;
 		if (nrows == 0)
 			continue;
 		apply->stage = WEIR_STAGE_STAGING;
@@ -342,6 +361,7 @@ weir_apply_range(WeirApply *apply, int from, int to)
 		CommandCounterIncrement();
 		weir_streak_end(apply->streak);
 	}
+	error_context_stack = position.previous;
 }
 
 /* What an attempt that fails must put back. */

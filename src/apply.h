@@ -41,6 +41,7 @@ typedef struct WeirApply
 	WeirVerdicts verdicts;		/* what gives no row, dead letters too */
 	WeirStreak *streak;			/* events refused alike, also before this batch */
 	WeirStage	stage;			/* where an error that is thrown comes from */
+	const WeirMessage *current; /* the message being worked on alone, or NULL */
 	MemoryContext context;		/* of the batch */
 } WeirApply;
 

@@ -145,7 +145,10 @@ extern bool weir_catalog_save_progress(Oid relid, const WeirProgress *progress, 
 /* Reads the counters of a partition as they stand, into *progress. */
 extern void weir_catalog_read_counters(Oid relid, int32 partition, WeirProgress *progress);
 
-/* Puts offset and counters back to what *mark says; false if the partition is not beyond that. */
+/*
+ * Puts offset and counters back to what *mark says; false if the partition is
+ * not beyond that, or a dead letter from there on has been replayed.
+ */
 extern bool weir_catalog_rewind_partition(Oid relid, const WeirProgress *mark);
 
 /*

@@ -205,11 +205,16 @@ weir_catalog_mark_replayed(int n, const int64 *ids, bytea **values)
 								  " WHERE c.stream = s.stream AND c.closed_at IS NULL"
 								  " ORDER BY c.created_at DESC LIMIT 1)"
 								  " FROM weir_internal.stream s, weir_internal.stream_partition p"
-								  " WHERE d.id = $1 AND s.stream = d.stream"
+								  " WHERE d.id = $1 AND d.replayed_at IS NULL AND s.stream = d.stream"
 								  " AND p.stream = d.stream AND p.partition = d.partition",
 								  2, argtypes, args, values[i] == NULL ? " n" : "  ",
 								  false, 0) != SPI_OK_UPDATE)
 			elog(ERROR, "could not mark dead letter " INT64_FORMAT, ids[i]);
+		if (SPI_processed != 1)
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("dead letter " INT64_FORMAT " has been replayed or purged meanwhile", ids[i]),
+					 errhint("Try again.")));
 	}
 	weir_catalog_leave(&session);
 }

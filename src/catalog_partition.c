@@ -68,14 +68,19 @@ weir_catalog_load_partitions(Oid relid)
 
 /*
  * Registers partitions at the offsets given; those already there are left
- * alone.  A partition that comes later goes on from the stream's watermark.
+ * alone.  A partition that comes later goes on from the stream's watermark,
+ * which is logged as after idleness.
  */
 void
 weir_catalog_add_partitions(Oid relid, int n, const int32 *partitions, const int64 *offsets)
 {
 	static WeirCatalogStatement statement = {
-		"INSERT INTO weir_internal.stream_partition (stream, partition, applied_offset, floor)"
-		" VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+		"WITH added AS (INSERT INTO weir_internal.stream_partition (stream, partition, applied_offset, floor)"
+		"	VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING RETURNING *)"
+		" INSERT INTO weir_internal.watermark_floor (stream, partition, from_offset, floor)"
+		" SELECT stream, partition, applied_offset, floor FROM added"
+		" WHERE partition >= 0 AND floor > '-infinity'"
+		" ON CONFLICT (stream, partition, from_offset) DO UPDATE SET floor = excluded.floor",
 		4, {REGCLASSOID, INT4OID, INT8OID, TIMESTAMPTZOID}
 	};
 	WeirCatalogSession session;
@@ -199,7 +204,10 @@ weir_catalog_rewind_partition(Oid relid, const WeirProgress *mark)
 	static WeirCatalogStatement statement = {
 		"UPDATE weir_internal.stream_partition SET applied_offset = $3, consumed = $4,"
 		" duplicate = $5, dead_lettered = $6, dropped = $7, skipped = $8"
-		" WHERE stream = $1 AND partition = $2 AND applied_offset > $3",
+		" WHERE stream = $1 AND partition = $2 AND applied_offset > $3"
+		/* what was replayed is applied, and must not come again */
+		" AND NOT EXISTS (SELECT FROM weir_internal.dead_letter d WHERE d.stream = $1"
+		" AND d.partition = $2 AND d.kafka_offset >= $3 AND d.replayed_at IS NOT NULL)",
 		8, {REGCLASSOID, INT4OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID}
 	};
 	WeirCatalogSession session;

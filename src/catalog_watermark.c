@@ -60,6 +60,29 @@ weir_catalog_hold_watermark(Oid relid)
 	return timestamp_of(&statement, relid, SPI_OK_UPDATE_RETURNING);
 }
 
+/*
+ * With the last partition left out the watermark stays where it is.  Those
+ * that never brought anything do not keep it from where the others are: they
+ * have been idle the longest, whichever was found out first.
+ */
+static void
+pass_the_empty(Oid relid)
+{
+	static WeirCatalogStatement statement = {
+		"UPDATE weir_internal.stream s SET held_watermark = w.watermark"
+		" FROM (SELECT min(p.watermark) FILTER (WHERE p.watermark > '-infinity') AS watermark"
+		"	FROM weir_internal.stream_partition p WHERE p.stream = $1 AND p.partition >= 0"
+		"	HAVING bool_and(p.idle_since IS NOT NULL)) w"
+		" WHERE s.stream = $1 AND s.held_watermark < w.watermark",
+		1, {REGCLASSOID}
+	};
+	WeirCatalogSession session;
+
+	weir_catalog_enter(&session);
+	(void) weir_catalog_execute(&statement, (Datum[]) {ObjectIdGetDatum(relid)}, NULL, SPI_OK_UPDATE);
+	weir_catalog_leave(&session);
+}
+
 /* Leaves partitions out of the stream's watermark. */
 void
 weir_catalog_leave_out(Oid relid, int n, const int32 *partitions)
@@ -81,6 +104,7 @@ weir_catalog_leave_out(Oid relid, int n, const int32 *partitions)
 							 PointerGetDatum(construct_array(elems, n, INT4OID, 4, true, TYPALIGN_INT))},
 						 NULL, SPI_OK_UPDATE);
 	weir_catalog_leave(&session);
+	pass_the_empty(relid);
 }
 
 /* Takes a partition that was left out in again. */

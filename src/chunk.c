@@ -26,6 +26,7 @@
 #include "commands/tablecmds.h"
 #include "executor/spi.h"
 #include "lib/stringinfo.h"
+#include "owner.h"
 #include "parser/parse_utilcmd.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -126,7 +127,7 @@ static void
 copy_index(Relation parent, Relation child, Oid index)
 {
 	Relation	source = index_open(index, AccessShareLock);
-	AttrMap    *attmap = build_attrmap_by_name(RelationGetDescr(child), RelationGetDescr(parent));
+	AttrMap    *attmap = weir_attrmap_by_name(RelationGetDescr(child), RelationGetDescr(parent));
 	Oid			constraint;
 	IndexStmt  *stmt = generateClonedIndexStmt(NULL, source, attmap, &constraint);
 	ObjectAddress original;
@@ -179,7 +180,7 @@ adopt_index(Relation parent, Relation child, Oid index)
 {
 	Relation	source = index_open(index, AccessShareLock);
 	IndexInfo  *source_info = BuildIndexInfo(source);
-	AttrMap    *attmap = build_attrmap_by_name(RelationGetDescr(child), RelationGetDescr(parent));
+	AttrMap    *attmap = weir_attrmap_by_name(RelationGetDescr(child), RelationGetDescr(parent));
 	ListCell   *lc;
 
 	foreach(lc, RelationGetIndexList(child))
@@ -208,13 +209,17 @@ adopt(Oid parent_oid, Oid child_oid)
 {
 	Relation	parent = table_open(parent_oid, ShareUpdateExclusiveLock);
 	Relation	child = table_open(child_oid, ShareUpdateExclusiveLock);
+	WeirOwnerSession session;
 	ListCell   *lc;
 
 	/* another session may have done it while we waited */
 	if (!hangs_on_parent(parent_oid, child_oid))
 	{
+		/* comparing indexes simplifies their expressions, which calls IMMUTABLE functions */
+		weir_owner_enter(parent->rd_rel->relowner, "pg_catalog, pg_temp", &session);
 		foreach(lc, missing_indexes(parent_oid, child_oid))
 			adopt_index(parent, child, lfirst_oid(lc));
+		weir_owner_leave(&session);
 		hang_on_parent(parent_oid, child_oid);
 		CommandCounterIncrement();
 		copy_indexes(parent_oid, child_oid);

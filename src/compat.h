@@ -14,6 +14,7 @@
 #endif
 
 #include "catalog/pg_class.h"
+#include "catalog/pg_database.h"
 #include "catalog/pg_foreign_server.h"
 #include "commands/defrem.h"
 #include "executor/executor.h"
@@ -26,12 +27,15 @@
 #include "utils/datetime.h"
 #include "utils/wait_event.h"
 
-/* Does this role own this relation? */
+/* Does this role own this relation, this database? */
 #if PG_VERSION_NUM >= 160000
+#define weir_is_database_owner(dboid, roleid) \
+	object_ownercheck(DatabaseRelationId, dboid, roleid)
 #define weir_is_owner(relid, roleid) \
 	object_ownercheck(RelationRelationId, relid, roleid)
 #else
 #define weir_is_owner(relid, roleid) pg_class_ownercheck(relid, roleid)
+#define weir_is_database_owner(dboid, roleid) pg_database_ownercheck(dboid, roleid)
 #endif
 
 /* Enters a row into its table's indexes. */
@@ -44,6 +48,13 @@ weir_insert_index_tuples(ResultRelInfo *info, TupleTableSlot *slot, EState *esta
 #endif
 		);
 }
+
+/* Maps columns of one table to those of another by their names. */
+#if PG_VERSION_NUM >= 160000
+#define weir_attrmap_by_name(from, to) build_attrmap_by_name((from), (to), false)
+#else
+#define weir_attrmap_by_name(from, to) build_attrmap_by_name((from), (to))
+#endif
 
 /* Builds an index on a table as part of another command. */
 static inline ObjectAddress

@@ -20,6 +20,7 @@
 #include "consumer.h"
 #include "health.h"
 #include "kafka_client.h"
+#include "miscadmin.h"
 #include "storage/fd.h"
 #include "storage/ipc.h"
 #include "utils/memutils.h"
@@ -31,7 +32,7 @@
 /* Messages taken from the queue at once. */
 #define CHUNK 1000
 
-/* Events that may wait for the worker; more are of the same kind anyway. */
+/* Events that may wait for the worker: one of each kind, and some partitions out of range. */
 #define MAX_EVENTS 32
 
 /* How long the words of a broken connection explain that there is none. */
@@ -271,21 +272,43 @@ describe_unreachable(WeirConsumer *consumer, WeirKafkaError *error, rd_kafka_res
 	return false;
 }
 
+/* Forgets an event that waits. */
+static void
+forget_event(WeirConsumer *consumer, int i)
+{
+	consumer->nevents--;
+	memmove(consumer->events + i, consumer->events + i + 1,
+			sizeof(WeirConsumerEvent) * (consumer->nevents - i));
+}
+
+/*
+ * Finds room for an event; NULL if it need not be noted.  Of most kinds the
+ * last one says it all, so that no flood can wash away that messages were
+ * skipped.  Where many partitions are out of range those that find no room
+ * say so again, when all are assigned anew.
+ */
+static WeirConsumerEvent *
+room_for_event(WeirConsumer *consumer, WeirConsumerEventKind kind)
+{
+	for (int i = consumer->nevents - 1; i >= 0 && kind != WEIR_EVENT_OUT_OF_RANGE; i--)
+	{
+		if (consumer->events[i].kind == kind)
+			forget_event(consumer, i);
+	}
+	if (kind == WEIR_EVENT_OUT_OF_RANGE && consumer->nevents >= MAX_EVENTS - WEIR_EVENT_FATAL - 1)
+		return NULL;
+	return &consumer->events[consumer->nevents++];
+}
+
 /* Notes an event for the worker. */
 static void
 note_event(WeirConsumer *consumer, WeirConsumerEventKind kind, int32 partition, int64 offset,
 		   rd_kafka_resp_err_t err, const char *reason)
 {
-	WeirConsumerEvent *event;
+	WeirConsumerEvent *event = room_for_event(consumer, kind);
 
-	/* The oldest goes: a flood says the same thing over and over. */
-	if (consumer->nevents == MAX_EVENTS)
-	{
-		consumer->nevents--;
-		memmove(consumer->events, consumer->events + 1,
-				sizeof(WeirConsumerEvent) * consumer->nevents);
-	}
-	event = &consumer->events[consumer->nevents++];
+	if (!event)
+		return;
 	memset(event, 0, sizeof(*event));
 	event->kind = kind;
 	event->partition = partition;
@@ -362,6 +385,7 @@ weir_consumer_topic(WeirConsumer *consumer, WeirTopicInfo *info, WeirKafkaError 
 	rd_kafka_resp_err_t err;
 	char	   *cluster_id;
 
+	CHECK_FOR_INTERRUPTS();
 	memset(info, 0, sizeof(*info));
 	err = read_metadata(consumer, info);
 	if (err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART || err == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC)
@@ -390,9 +414,12 @@ weir_consumer_topic(WeirConsumer *consumer, WeirTopicInfo *info, WeirKafkaError 
 static rd_kafka_resp_err_t
 offsets_at(WeirConsumer *consumer, int n, const int32 *partitions, const int64 *starts, int64 *offsets)
 {
-	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(n);
+	rd_kafka_topic_partition_list_t *list;
 	rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR;
 
+	/* Several slow answers in a row must not keep the server from stopping. */
+	CHECK_FOR_INTERRUPTS();
+	list = rd_kafka_topic_partition_list_new(n);
 	for (int i = 0; i < n; i++)
 	{
 		if (offsets[i] < 0)
@@ -789,24 +816,57 @@ weir_consumer_positions(WeirConsumer *consumer, WeirPosition *positions)
 	return n;
 }
 
-/* Writes the partitions that have been at their end for long and were not told yet. */
-int
-weir_consumer_idle(WeirConsumer *consumer, int64 timeout, int32 *partitions)
+/* Lists the partitions that seem to be idle and were not told yet. */
+static int
+seem_idle(const WeirConsumer *consumer, int64 timeout, int32 *partitions)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	int			n = 0;
 
-	if (consumer->nat_end == 0)
-		return 0;
-	for (int i = 0; i < consumer->npartitions; i++)
+	for (int i = 0; i < consumer->npartitions && consumer->nat_end > 0; i++)
 	{
-		PartitionState *state = &consumer->partitions[i];
+		const PartitionState *state = &consumer->partitions[i];
 
-		if (!state->at_end || state->told_idle || now - state->at_end_since < timeout)
-			continue;
-		state->told_idle = true;
-		partitions[n++] = state->partition;
+		if (state->at_end && !state->told_idle && now - state->at_end_since >= timeout)
+			partitions[n++] = state->partition;
 	}
+	return n;
+}
+
+/*
+ * Writes the partitions that have been at their end for long and were not
+ * told yet.  The broker is asked: a silent one may have more for us.
+ */
+int
+weir_consumer_idle(WeirConsumer *consumer, int64 timeout, int32 *partitions)
+{
+	int			nseem = seem_idle(consumer, timeout, partitions);
+	int			n = 0;
+	int64	   *ends;
+	int64	   *latest;
+	WeirKafkaError error;
+
+	if (nseem == 0)
+		return 0;
+	ends = palloc(sizeof(int64) * nseem);
+	latest = palloc(sizeof(int64) * nseem);
+	for (int i = 0; i < nseem; i++)
+		latest[i] = WEIR_OFFSET_LATEST;
+	if (weir_consumer_resolve(consumer, nseem, partitions, latest, ends, &error))
+	{
+		for (int i = 0; i < nseem; i++)
+		{
+			PartitionState *state = find_partition(consumer, partitions[i]);
+
+			state->told_idle = ends[i] <= state->next_offset;
+			if (state->told_idle)
+				partitions[n++] = partitions[i];
+			else
+				state->at_end_since = GetCurrentTimestamp();
+		}
+	}
+	pfree(ends);
+	pfree(latest);
 	return n;
 }
 
@@ -964,7 +1024,6 @@ weir_consumer_event(WeirConsumer *consumer, WeirConsumerEvent *event)
 	if (consumer->nevents == 0)
 		return false;
 	*event = consumer->events[0];
-	consumer->nevents--;
-	memmove(consumer->events, consumer->events + 1, sizeof(WeirConsumerEvent) * consumer->nevents);
+	forget_event(consumer, 0);
 	return true;
 }

@@ -5,8 +5,8 @@
  * A consumer reads the partitions it was told to from the offsets it was
  * told, and keeps no position of its own anywhere.  What it delivers stays in
  * librdkafka's memory until it is released.  It never waits, but in
- * weir_consumer_topic() and weir_consumer_resolve(), and there for a second
- * at most.
+ * weir_consumer_topic(), weir_consumer_resolve() and weir_consumer_idle(), and
+ * there for a second at most.
  *
  * Floor 2.  Of the steps consumer.c alone includes rdkafka.h.
  */
@@ -118,7 +118,8 @@ extern int	weir_consumer_positions(WeirConsumer *consumer, WeirPosition *positio
 
 /*
  * Writes the partitions that have been at their end for so long (in
- * microseconds) and have not been told since; returns their number.
+ * microseconds), as the broker confirms, and have not been told since; returns
+ * their number.
  */
 extern int	weir_consumer_idle(WeirConsumer *consumer, int64 timeout, int32 *partitions);
 

@@ -7,7 +7,9 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "eventtime.h"
+#include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 /* Finds the column that declares a stream's event time. */
@@ -28,8 +30,15 @@ weir_eventtime_find(TupleDesc tupdesc, const WeirStream *stream, WeirEventTime *
 	{
 		Form_pg_attribute att = TupleDescAttr(tupdesc, i);
 
-		if (!att->attisdropped && strcmp(NameStr(att->attname), stream->event_time) == 0)
-			eventtime->attno = att->attnum;
+		if (att->attisdropped || strcmp(NameStr(att->attname), stream->event_time) != 0)
+			continue;
+		if (att->atttypid != TIMESTAMPTZOID)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("event time column \"%s\" of stream \"%s\" must be of type timestamp with time zone",
+							stream->event_time, stream->name),
+					 errdetail("It is of type %s.", format_type_be(att->atttypid))));
+		eventtime->attno = att->attnum;
 	}
 	if (eventtime->attno == 0)
 		ereport(ERROR,

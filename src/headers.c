@@ -51,55 +51,60 @@ push_value(JsonbParseState **state, JsonbIteratorToken token, const WeirHeader *
 	}
 }
 
-/* Pushes all values of one name, which first occurs at headers[first]. */
-static void
-push_member(JsonbParseState **state, const WeirHeader *headers, int nheaders, int first)
+/* Orders headers by name, those of one name as they came. */
+static int
+compare_headers(const void *a, const void *b)
 {
-	int			occurrences = 0;
+	const WeirHeader *left = *(const WeirHeader *const *) a;
+	const WeirHeader *right = *(const WeirHeader *const *) b;
+	int			order = strcmp(left->name, right->name);
 
-	for (int i = first; i < nheaders; i++)
-		occurrences += strcmp(headers[i].name, headers[first].name) == 0;
+	return order != 0 ? order : left < right ? -1 : left > right;
+}
 
-	push_string(state, WJB_KEY, headers[first].name, strlen(headers[first].name));
-	if (occurrences == 1)
+/* Pushes a member with all n values of one name. */
+static void
+push_member(JsonbParseState **state, const WeirHeader *const *headers, int n)
+{
+	push_string(state, WJB_KEY, headers[0]->name, strlen(headers[0]->name));
+	if (n == 1)
 	{
-		push_value(state, WJB_VALUE, &headers[first]);
+		push_value(state, WJB_VALUE, headers[0]);
 		return;
 	}
 	(void) pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
-	for (int i = first; i < nheaders; i++)
-	{
-		if (strcmp(headers[i].name, headers[first].name) == 0)
-			push_value(state, WJB_ELEM, &headers[i]);
-	}
+	for (int i = 0; i < n; i++)
+		push_value(state, WJB_ELEM, headers[i]);
 	(void) pushJsonbValue(state, WJB_END_ARRAY, NULL);
 }
 
-static bool
-occurs_before(const WeirHeader *headers, int position)
-{
-	for (int i = 0; i < position; i++)
-	{
-		if (strcmp(headers[i].name, headers[position].name) == 0)
-			return true;
-	}
-	return false;
-}
-
-/* Returns the headers as a jsonb object, or NULL if there are none. */
+/*
+ * Returns the headers as a jsonb object, or NULL if there are none.  A message
+ * may have very many: they are sorted to find those that repeat.
+ */
 Jsonb *
 weir_headers_to_jsonb(const WeirHeader *headers, int nheaders)
 {
 	JsonbParseState *state = NULL;
+	const WeirHeader **sorted;
+	int			next;
 
 	if (nheaders == 0)
 		return NULL;
-	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	sorted = palloc(nheaders * sizeof(WeirHeader *));
 	for (int i = 0; i < nheaders; i++)
+		sorted[i] = &headers[i];
+	qsort(sorted, nheaders, sizeof(WeirHeader *), compare_headers);
+
+	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	for (int i = 0; i < nheaders; i = next)
 	{
-		if (is_text(headers[i].name, strlen(headers[i].name)) && !occurs_before(headers, i))
-			push_member(&state, headers, nheaders, i);
+		for (next = i + 1; next < nheaders && strcmp(sorted[next]->name, sorted[i]->name) == 0;)
+			next++;
+		if (is_text(sorted[i]->name, strlen(sorted[i]->name)))
+			push_member(&state, sorted + i, next - i);
 	}
+	pfree(sorted);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 

@@ -25,6 +25,19 @@ static const char *const column_names[WEIR_NUM_METADATA_COLUMNS] = {
 	[WEIR_COLUMN_TOMBSTONE] = "_tombstone",
 };
 
+static const Oid column_types[WEIR_NUM_METADATA_COLUMNS] = {
+	[WEIR_COLUMN_PARTITION] = INT4OID,
+	[WEIR_COLUMN_OFFSET] = INT8OID,
+	[WEIR_COLUMN_TIMESTAMP] = TIMESTAMPTZOID,
+	[WEIR_COLUMN_WATERMARK] = TIMESTAMPTZOID,
+	[WEIR_COLUMN_EXTRA] = JSONBOID,
+	[WEIR_COLUMN_KEY] = BYTEAOID,	/* or text */
+	[WEIR_COLUMN_HEADERS] = JSONBOID,
+	[WEIR_COLUMN_TOPIC] = TEXTOID,
+	[WEIR_COLUMN_INGESTED_AT] = TIMESTAMPTZOID,
+	[WEIR_COLUMN_TOMBSTONE] = BOOLOID,
+};
+
 /* Returns the name of a metadata column. */
 const char *
 weir_metadata_column_name(WeirMetadataColumn column)
@@ -32,9 +45,25 @@ weir_metadata_column_name(WeirMetadataColumn column)
 	return column_names[column];
 }
 
+/* Notes a metadata column, if it is as its values need it: ALTER TABLE may have changed it. */
+static void
+take_column(WeirMetadata *metadata, WeirMetadataColumn column, Form_pg_attribute att, const char *stream)
+{
+	bool		text_key = column == WEIR_COLUMN_KEY && att->atttypid == TEXTOID;
+
+	if (att->atttypid != column_types[column] && !text_key)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("column \"%s\" of stream \"%s\" must be of type %s",
+						column_names[column], stream, format_type_be(column_types[column])),
+				 errdetail("It is of type %s.", format_type_be(att->atttypid))));
+	metadata->attnos[column] = att->attnum;
+	metadata->key_is_text = metadata->key_is_text || text_key;
+}
+
 /* Finds the metadata columns of a staging table. */
 void
-weir_metadata_find(TupleDesc tupdesc, WeirMetadata *metadata)
+weir_metadata_find(TupleDesc tupdesc, const char *stream, WeirMetadata *metadata)
 {
 	memset(metadata, 0, sizeof(*metadata));
 	for (int i = 0; i < tupdesc->natts; i++)
@@ -46,11 +75,7 @@ weir_metadata_find(TupleDesc tupdesc, WeirMetadata *metadata)
 		for (int c = 0; c < WEIR_NUM_METADATA_COLUMNS; c++)
 		{
 			if (strcmp(NameStr(att->attname), column_names[c]) == 0)
-			{
-				metadata->attnos[c] = att->attnum;
-				if (c == WEIR_COLUMN_KEY)
-					metadata->key_is_text = att->atttypid == TEXTOID;
-			}
+				take_column(metadata, c, att, stream);
 		}
 	}
 }

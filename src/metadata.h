@@ -35,7 +35,7 @@ typedef struct WeirMetadata
 extern const char *weir_metadata_column_name(WeirMetadataColumn column);
 
 /* Finds the metadata columns of a staging table. */
-extern void weir_metadata_find(TupleDesc tupdesc, WeirMetadata *metadata);
+extern void weir_metadata_find(TupleDesc tupdesc, const char *stream, WeirMetadata *metadata);
 
 /*
  * Fills in a row's metadata.  False with *fault set if the key is not text

@@ -1,15 +1,15 @@
 /*
  * owner.h
- *	  Whom a batch runs as.
+ *	  Acting as a stream's owner.
  *
- * Floor 3.
+ * Floor 1.
  */
 #ifndef WEIR_OWNER_H
 #define WEIR_OWNER_H
 
-#include "catalog.h"
+#include "postgres.h"
 
-/* Whom to become again after a batch. */
+/* Whom to become again, and with which settings. */
 typedef struct WeirOwnerSession
 {
 	Oid			userid;
@@ -17,8 +17,14 @@ typedef struct WeirOwnerSession
 	int			guc_level;
 } WeirOwnerSession;
 
-/* Becomes the stream's owner.  On errors the transaction's abort undoes it. */
-extern void weir_owner_enter(const WeirStream *stream, WeirOwnerSession *session);
+/*
+ * Becomes the stream's owner, in a security-restricted operation, with the
+ * settings that results must not depend on.  An error undoes it with its
+ * (sub)transaction.
+ */
+extern void weir_owner_enter(Oid owner, const char *search_path, WeirOwnerSession *session);
+
+/* Becomes again who we were; settings changed meanwhile are put back. */
 extern void weir_owner_leave(WeirOwnerSession *session);
 
 #endif							/* WEIR_OWNER_H */

@@ -9,6 +9,7 @@
 #include "launcher.h"
 #include "miscadmin.h"
 #include "shared.h"
+#include "utility.h"
 
 PG_MODULE_MAGIC;
 
@@ -26,4 +27,5 @@ _PG_init(void)
 		return;
 	weir_shared_request();
 	weir_launcher_register();
+	weir_utility_install();
 }

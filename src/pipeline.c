@@ -14,14 +14,18 @@
 #include "apply.h"
 #include "catalog_deadletter.h"
 #include "catalog_verdict.h"
+#include "commands/trigger.h"
 #include "errors.h"
 #include "guc.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
 #include "owner.h"
 #include "pipeline.h"
 #include "refill.h"
 #include "rotate.h"
 #include "stage.h"
 #include "storage/lmgr.h"
+#include "storage/lock.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -33,17 +37,38 @@
 /* How often a session looks for dead letters that are too old, in seconds. */
 #define PURGE_INTERVAL_S 600
 
+/*
+ * Becomes the stream's owner for a batch.  Constraints and constraint triggers
+ * are made immediate first: a deferred one would otherwise run at commit, as
+ * whoever is the user then.
+ */
+static void
+enter_owner(const WeirStream *stream, WeirOwnerSession *session)
+{
+	ConstraintsSetStmt *immediate = makeNode(ConstraintsSetStmt);
+
+	AfterTriggerSetState(immediate);
+	weir_owner_enter(stream->owner, stream->search_path, session);
+}
+
+static TimestampTz purged_at = 0;
+
+/* Is it time again to look for old dead letters? */
+static bool
+purge_is_due(void)
+{
+	return weir_dead_letter_retention >= 0 &&
+		TimestampDifferenceExceeds(purged_at, GetCurrentTimestamp(),
+								   1000 * Min(weir_dead_letter_retention, PURGE_INTERVAL_S));
+}
+
 /* Lets go of old dead letters, now and then. */
 static void
 purge_sometimes(void)
 {
-	static TimestampTz purged_at = 0;
-	TimestampTz now = GetCurrentTimestamp();
-
-	if (weir_dead_letter_retention < 0 ||
-		!TimestampDifferenceExceeds(purged_at, now, 1000 * Min(weir_dead_letter_retention, PURGE_INTERVAL_S)))
+	if (!purge_is_due())
 		return;
-	purged_at = now;
+	purged_at = GetCurrentTimestamp();
 	weir_catalog_purge_dead_letters(weir_dead_letter_retention);
 }
 
@@ -113,7 +138,7 @@ run(WeirRuntime *runtime, WeirBatch *batch, bool isolating, WeirCounts *counts)
 	WeirApply	apply;
 
 	weir_apply_begin(&apply, runtime, batch, &streak);
-	weir_owner_enter(runtime->stream, &session);
+	enter_owner(runtime->stream, &session);
 	if (isolating)
 		weir_apply_isolating(&apply, 0, batch->nmessages);
 	else
@@ -180,20 +205,28 @@ try_catching(Oid stream, int64 version, WeirBatch *batch, bool isolating,
 	PG_END_TRY();
 	if (outcome != WEIR_APPLIED)
 		streak = committed;
+	/* advisory locks of the session that triggers have taken: nobody else could release them */
+	LockReleaseAll(USER_LOCKMETHOD, true);
 	MemoryContextSwitchTo(context);
 	return outcome;
 }
 
-/* Takes back what earlier batches did to the events of a streak that has reached its limit. */
+/*
+ * Takes back what earlier batches did to the events of a streak that has
+ * reached its limit; not if somebody has stopped or moved the stream since.
+ */
 static void
-rewind_streak(Oid stream)
+rewind_streak(Oid stream, int64 version)
 {
 	MemoryContext context = CurrentMemoryContext;
+	WeirStream *latest;
 
 	StartTransactionCommand();
 	weir_fence_share(stream);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	weir_streak_rewind(&streak, stream);
+	latest = weir_catalog_load_stream(stream, true);
+	if (latest != NULL && latest->version == version)
+		weir_streak_rewind(&streak, stream);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	weir_streak_end(&streak);
@@ -214,7 +247,7 @@ weir_pipeline_apply(Oid stream, int64 version, WeirBatch *batch,
 		FreeErrorData(*error);
 		outcome = try_catching(stream, version, batch, true, counts, context, error);
 		if (outcome == WEIR_BROKEN && (*error)->sqlerrcode == ERRCODE_TRIGGERED_ACTION_EXCEPTION)
-			rewind_streak(stream);
+			rewind_streak(stream, version);
 	}
 	return outcome;
 }
@@ -256,6 +289,22 @@ weir_pipeline_leave_out(Oid stream, int n, const int32 *partitions)
 	MemoryContextSwitchTo(context);
 }
 
+/* Lets go of old dead letters while there are no batches, in a transaction of its own. */
+void
+weir_pipeline_purge(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	if (!purge_is_due())
+		return;
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	purge_sometimes();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+}
+
 /* Gives ingested messages the next offsets of their partition, whose row stays locked. */
 static void
 assign_offsets(WeirRuntime *runtime, int32 partition, WeirBatch *batch)
@@ -289,7 +338,7 @@ run_in_session(WeirRuntime *runtime, WeirApply *apply, WeirBatch *batch)
 
 	PG_TRY();
 	{
-		weir_owner_enter(runtime->stream, &session);
+		enter_owner(runtime->stream, &session);
 		weir_apply_isolating(apply, 0, batch->nmessages);
 		weir_owner_leave(&session);
 	}

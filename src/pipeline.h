@@ -51,6 +51,9 @@ extern void weir_pipeline_maintain(Oid stream);
  */
 extern void weir_pipeline_leave_out(Oid stream, int n, const int32 *partitions);
 
+/* Lets go of dead letters past their retention, now and then; batches do so too.  Throws. */
+extern void weir_pipeline_purge(void);
+
 /*
  * Applies payloads in the caller's transaction: weir.ingest.  Offsets are
  * assigned here.  Throws environment and definition errors.

@@ -23,6 +23,7 @@
 #include "refill.h"
 #include "stage.h"
 #include "storage/lmgr.h"
+#include "storage/lock.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
@@ -332,7 +333,7 @@ try_refill(Attempt *attempt)
 		AbortCurrentTransaction();
 		return WEIR_CHANGED;
 	}
-	weir_owner_enter(runtime->stream, &session);
+	weir_owner_enter(runtime->stream->owner, runtime->stream->search_path, &session);
 	if (attempt->batch != NULL)
 		unmoved = fill_messages(attempt);
 	else
@@ -373,6 +374,8 @@ try_catching(Attempt *attempt, MemoryContext context, ErrorData **error)
 		outcome = weir_error_fate((*error)->sqlerrcode) == WEIR_FATE_ENVIRONMENT ? WEIR_RETRY : WEIR_BROKEN;
 	}
 	PG_END_TRY();
+	/* advisory locks of the session that functions have taken: nobody else could release them */
+	LockReleaseAll(USER_LOCKMETHOD, true);
 	MemoryContextSwitchTo(context);
 	return outcome;
 }

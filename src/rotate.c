@@ -79,12 +79,13 @@ rotate_before_commit(XactEvent event, void *arg)
 {
 	Oid			stream = pending;
 
-	if (event == XACT_EVENT_ABORT || event == XACT_EVENT_COMMIT)
+	if (event == XACT_EVENT_ABORT || event == XACT_EVENT_COMMIT || event == XACT_EVENT_PREPARE)
 		pending = InvalidOid;
 	if (event != XACT_EVENT_PRE_COMMIT || !OidIsValid(stream))
 		return;
 	pending = InvalidOid;
-	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(stream)))
+	/* whoever cannot write leaves it to the next one */
+	if (XactReadOnly || !SearchSysCacheExists1(RELOID, ObjectIdGetDatum(stream)))
 		return;
 	PushActiveSnapshot(GetTransactionSnapshot());
 	(void) weir_rotate(stream);

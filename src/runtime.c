@@ -12,6 +12,7 @@
 #include "access/tableam.h"
 #include "chunk.h"
 #include "executor/executor.h"
+#include "owner.h"
 #include "runtime.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
@@ -33,6 +34,9 @@ typedef struct RuntimeEntry
 
 static HTAB *runtimes = NULL;
 
+/* Counts invalidations, to notice those that come while a runtime is built. */
+static uint64 invalidations = 0;
+
 /* Marks entries as stale.  Runs at any time: must not free what may be in use. */
 static void
 invalidate(Datum arg, Oid relid)
@@ -40,6 +44,7 @@ invalidate(Datum arg, Oid relid)
 	HASH_SEQ_STATUS status;
 	RuntimeEntry *entry;
 
+	invalidations++;
 	hash_seq_init(&status, runtimes);
 	while ((entry = hash_seq_search(&status)) != NULL)
 	{
@@ -113,11 +118,12 @@ build(Oid relid, Oid chunk)
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	WeirRuntime *runtime = palloc0(sizeof(WeirRuntime));
+	uint64		before = invalidations;
+	WeirOwnerSession session;
 	Relation	child;
 
 	runtime->relid = relid;
 	runtime->context = context;
-	runtime->valid = true;
 	runtime->stream = weir_catalog_load_stream(relid, true);
 	if (runtime->stream == NULL)
 	{
@@ -132,11 +138,15 @@ build(Oid relid, Oid chunk)
 	runtime->present = palloc0(sizeof(bool) * runtime->tupdesc->natts);
 	runtime->compiled = AllocSetContextCreate(context, "pg_weir compiled", ALLOCSET_DEFAULT_SIZES);
 	runtime->lot = AllocSetContextCreate(context, "pg_weir lot", 8 * 1024, 256 * 1024, 8 * 1024 * 1024);
-	weir_metadata_find(runtime->tupdesc, &runtime->metadata);
+	weir_metadata_find(runtime->tupdesc, runtime->stream->name, &runtime->metadata);
 	weir_eventtime_find(runtime->tupdesc, runtime->stream, &runtime->eventtime);
+	/* the planner calls IMMUTABLE functions that DEFAULTs and constraints name */
+	weir_owner_enter(runtime->stream->owner, runtime->stream->search_path, &session);
 	weir_runtime_recompile(runtime, child);
+	weir_owner_leave(&session);
 	table_close(child, NoLock);
 	MemoryContextSwitchTo(old);
+	runtime->valid = invalidations == before;
 	return runtime;
 }
 
@@ -174,7 +184,20 @@ weir_runtime_get(Oid relid)
 	return weir_runtime_get_for(relid, InvalidOid);
 }
 
-/* Forgets that a batch was being applied. */
+/* Forgets that a batch was being applied, and lets go of its rows. */
+static void
+release(WeirRuntime *runtime)
+{
+	runtime->busy = false;
+	for (int i = 0; i < WEIR_LOT && runtime->slots[i] != NULL; i++)
+	{
+		if (!TTS_EMPTY(runtime->slots[i]))
+			ExecClearTuple(runtime->slots[i]);
+	}
+	MemoryContextReset(runtime->lot);
+}
+
+/* Does so for whatever child it was being applied to. */
 void
 weir_runtime_release(Oid relid)
 {
@@ -187,7 +210,7 @@ weir_runtime_release(Oid relid)
 	while ((entry = hash_seq_search(&status)) != NULL)
 	{
 		if (entry->key.relid == relid && entry->runtime != NULL)
-			entry->runtime->busy = false;
+			release(entry->runtime);
 	}
 }
 

@@ -56,7 +56,7 @@ extern WeirRuntime *weir_runtime_get_for(Oid relid, Oid chunk);
  */
 extern void weir_runtime_recompile(WeirRuntime *runtime, Relation child);
 
-/* Forgets that a batch was being applied, after an error. */
+/* Forgets that a batch was being applied, and lets go of its rows. */
 extern void weir_runtime_release(Oid relid);
 
 /* Returns the i-th slot of a lot, empty. */

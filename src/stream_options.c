@@ -4,6 +4,8 @@
  */
 #include "postgres.h"
 
+#include "common/int.h"
+#include "datatype/timestamp.h"
 #include "lib/stringinfo.h"
 #include "stream_options.h"
 
@@ -51,7 +53,11 @@ weir_option_check_duration(const char *parameter, const Interval *value, bool ze
 
 	if (value == NULL)
 		return;
-	microseconds = value->time + value->day * USECS_PER_DAY;
+	if (pg_mul_s64_overflow(value->day, USECS_PER_DAY, &microseconds) ||
+		pg_add_s64_overflow(microseconds, value->time, &microseconds))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERVAL_FIELD_OVERFLOW),
+				 errmsg("parameter \"%s\" is out of range", parameter)));
 	if (value->month != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

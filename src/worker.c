@@ -252,7 +252,7 @@ load_definition(Worker *worker)
 		pgstat_report_appname(quote_qualified_identifier(stream->schema, stream->name));
 		allocate_batch(worker);
 	}
-	else if (stream->version != worker->stream->version)
+	else if (stream->version != worker->stream->version || stream->owner != worker->stream->owner)
 		leave(WEIR_LEAVE_RESTART);
 	else
 		copy_cluster_id(worker, stream->cluster_id);
@@ -520,7 +520,7 @@ leave_out_idle(Worker *worker)
 	int			n;
 
 	if (worker->stream->idle_timeout == 0 || worker->batch.nmessages > 0 ||
-		weir_worker_current() == WEIR_RETRYING)
+		worker->doubt_since != 0 || weir_worker_current() == WEIR_RETRYING)
 		return;
 	partitions = MemoryContextAlloc(worker->batch_context, sizeof(int32) * worker->source.npartitions);
 	n = weir_consumer_idle(worker->source.consumer, worker->stream->idle_timeout, partitions);
@@ -536,8 +536,9 @@ refresh(Worker *worker, TimestampTz now)
 	if (now < worker->next_refresh || weir_worker_current() == WEIR_RETRYING)
 		return true;
 	worker->next_refresh = TimestampTzPlusMilliseconds(now, REFRESH_MS);
-	/* Nobody wakes us when the extension is dropped. */
+	/* Nobody wakes us when the extension is dropped, or the stream gets another owner. */
 	load_definition(worker);
+	weir_pipeline_purge();
 	if (worker->batch.nmessages == 0)
 		MemoryContextReset(worker->batch_context);
 	return !weir_source_changed(&worker->source, worker->stream);
@@ -604,6 +605,8 @@ refill_a_little(Worker *worker)
 		return WEIR_REFILL_NOTHING;
 	step = weir_refiller_step(&worker->refiller, worker->stream);
 	MemoryContextSwitchTo(worker->batch_context);
+	if (worker->refiller.dead)
+		leave(WEIR_LEAVE_LOST);
 	if (step == WEIR_REFILL_COMPLETE)
 	{
 		ereport(LOG,
@@ -670,6 +673,10 @@ stay_failed(Worker *worker)
 	{
 		while (worker->source.consumer && weir_consumer_event(worker->source.consumer, &event))
 			;
+		/* Nobody wakes us when the extension is dropped, or the stream gets another owner. */
+		if (worker->stream)
+			load_definition(worker);
+		MemoryContextReset(worker->batch_context);
 	}
 	leave(WEIR_LEAVE_RESTART);
 }

@@ -196,9 +196,9 @@ handle_events(WeirRefiller *refiller, const WeirStream *stream)
 				postpone(refiller, stream, event.error.message);
 				return false;
 			case WEIR_EVENT_FATAL:
-				/* beyond help; the next process has another one */
-				weir_source_throw(&event.error);
-				break;
+				refiller->dead = true;
+				postpone(refiller, stream, event.error.message);
+				return false;
 			case WEIR_EVENT_HEALTHY:
 			case WEIR_EVENT_SILENT:
 			case WEIR_EVENT_UNREACHABLE:

@@ -16,6 +16,7 @@ typedef struct WeirRefiller
 	bool		letters;		/* replayed dead letters may be to come back */
 	WeirSource	source;			/* a consumer of its own, opened when it is needed */
 	bool		assigned;
+	bool		dead;			/* the consumer is beyond help: begin with another process */
 	int			wasted;			/* messages read since then that nobody wanted */
 	int			retries;		/* failures in a row */
 	TimestampTz next_try;		/* not before then */

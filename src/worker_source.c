@@ -363,12 +363,16 @@ weir_source_assign(WeirSource *source, const WeirStream *stream)
 	assign_share(source, stream, &info, load_progress(stream));
 }
 
-/* Has the topic got other partitions, or gone, or moved since? */
+/* Has the topic got other partitions, or gone, or moved since?  Throws if we may not read it any more. */
 bool
 weir_source_changed(WeirSource *source, const WeirStream *stream)
 {
 	WeirTopicInfo info;
 	WeirKafkaError error;
+
+	begin();
+	(void) server_of(stream);
+	commit();
 
 	/* A broker that does not answer now is for others to notice. */
 	if (!weir_consumer_topic(source->consumer, &info, &error))

@@ -29,7 +29,7 @@ extern void weir_source_open(WeirSource *source, const WeirStream *stream, int w
 /* Registers partitions that are new, and reads ours from their applied offsets. */
 extern void weir_source_assign(WeirSource *source, const WeirStream *stream);
 
-/* Has the topic got other partitions, or gone, or moved since? */
+/* Has the topic got other partitions, or gone, or moved since?  Throws if we may not read it any more. */
 extern bool weir_source_changed(WeirSource *source, const WeirStream *stream);
 
 /* Deals with a partition whose applied offset is not there any more. */

@@ -1,6 +1,6 @@
 -- Dead letters: messages that could not be applied.
 
-CREATE VIEW weir.dead_letters AS
+CREATE VIEW weir.dead_letters WITH (security_barrier) AS
 SELECT d.id, n.nspname AS stream_schema, c.relname AS stream, d.partition, d.kafka_offset,
        d.kafka_timestamp, d.key, d.value, d.headers, d.error_stage, d.sqlstate, d.message, d.detail,
        d.column_name, d.constraint_name, d.object_name, d.failed_at, d.replayed_at

@@ -1,6 +1,7 @@
--- What an operator looks at.
+-- What an operator looks at.  The views are security barriers: a condition of
+-- the reader's is not tried on rows that he may not see.
 
-CREATE VIEW weir.catalog AS
+CREATE VIEW weir.catalog WITH (security_barrier) AS
 SELECT n.nspname AS stream_schema, c.relname AS stream, 'stream'::text AS kind,
        pg_catalog.pg_get_userbyid(c.relowner) AS owner,
        s.server, s.topic, s.format, s.key_format, s.key_columns, s.event_time,
@@ -17,7 +18,7 @@ CREATE FUNCTION weir_internal.runs_here(runs_on text) RETURNS boolean
 LANGUAGE C STABLE AS 'MODULE_PATHNAME', 'weir_runs_here';
 COMMENT ON FUNCTION weir_internal.runs_here(text) IS 'is this the database that a stream is started in?';
 
-CREATE VIEW weir.stream_stats AS
+CREATE VIEW weir.stream_stats WITH (security_barrier) AS
 SELECT n.nspname AS stream_schema, c.relname AS stream, p.partition,
        p.consumed, p.staged, p.duplicate, p.dead_lettered, p.dropped, p.skipped, p.replayed, p.late,
        p.applied_offset, p.end_offset,
@@ -45,7 +46,7 @@ SELECT r.*, NOT r.lost AND r.cluster_id IS NOT DISTINCT FROM s.cluster_id
 FROM weir_internal.refill r JOIN weir_internal.stream s ON s.stream = r.stream;
 COMMENT ON VIEW weir_internal.refill_status IS 'ranges of offsets that are to be read again, and whether they can be';
 
-CREATE VIEW weir.status AS
+CREATE VIEW weir.status WITH (security_barrier) AS
 WITH p AS (
     SELECT stream, min(watermark) FILTER (WHERE partition >= 0 AND idle_since IS NULL) AS watermark,
            (array_agg(partition ORDER BY watermark, partition)

@@ -11,6 +11,7 @@ use IPC::Run ();
 use Test::More;
 use Time::HiRes qw(sleep time);
 
+my @boxes;
 my $tool = dirname(__FILE__) . '/../../tools/sandbox';
 
 # Starts a sandbox with the given kind of broker, mock or kafka.
@@ -20,6 +21,7 @@ sub new
 	my $directory = tempdir('weir-test-XXXX', TMPDIR => 1, CLEANUP => 1);
 	my $self = bless { directory => $directory }, $class;
 
+	push @boxes, $self;
 	$self->run('', 'up', "--$broker", map { ('--set', $_) } @settings);
 	return $self;
 }
@@ -114,12 +116,15 @@ sub down
 	$self->{down} = 1;
 }
 
-sub DESTROY
+# While everything is still there that taking a sandbox down needs: objects
+# that live until the end are destroyed too late for that.
+END
 {
-	my ($self) = @_;
-
 	local $?;
-	eval { $self->run('', 'down') } unless $self->{down};
+	for my $box (grep { !$_->{down} } @boxes)
+	{
+		eval { $box->down; 1 } or warn $@;
+	}
 }
 
 1;

@@ -13,7 +13,8 @@ use Test::More;
 use Time::HiRes;
 
 my $node = PostgreSQL::Test::Cluster->new('server');
-$node->init;
+# Whatever the machine says: streams need UTF8.
+$node->init(extra => [ "--encoding=UTF8", "--locale=C.UTF-8" ]);
 $node->start;
 
 # statement_timeout is a net below tests that could hang.

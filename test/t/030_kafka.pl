@@ -8,6 +8,7 @@ use lib "$FindBin::RealBin/../lib";
 
 use Sandbox;
 use Test::More;
+use Time::HiRes qw(time);
 
 my $box = Sandbox->new('kafka', 'max_worker_processes=32');
 
@@ -56,6 +57,40 @@ $box->poll('SELECT count(*) FROM late', '10', 'and read once it is there');
 $box->run('', 'topic', 'senors', '--add-partitions', 2);
 $box->produce('senors', 11, 20, '--partition', 2);
 $box->poll('SELECT count(*), sum(id) FROM late', '20\|210', 'new partitions are found');
+
+# Those found later go on from the stream's watermark.
+$box->run('', 'topic', 'tidal', '--partitions', 1);
+$box->stream('tidal', 'tidal', "event_time => 'ts'");
+$box->produce('tidal', 1, 10);
+$box->poll("SELECT watermark FROM weir.status WHERE stream = 'tidal'", '2023-11-14 22:13:20\+00', 'a watermark');
+$box->run('', 'topic', 'tidal', '--add-partitions', 2);
+$box->run(qq({"id": 11, "ts": 1600000000000}\n), 'produce', 'tidal', '--partition', 1);
+$box->poll('SELECT _watermark FROM tidal WHERE id = 11', '2023-11-14 22:13:20\+00',
+	'events of new partitions get no less');
+is($box->sql("SELECT watermark FROM weir.status WHERE stream = 'tidal'"), '2023-11-14 22:13:20+00', 'and it stays');
+is($box->sql('SELECT DISTINCT floor, from_offset, count(*) OVER () FROM weir_internal.watermark_floor'
+	  . " WHERE stream = 'tidal'::regclass"), '2023-11-14 22:13:20+00|0|2', 'which is logged');
+
+# A compacted topic: of each key the last value stays, the other offsets are gaps.
+my ($bootstrap) = $box->run('', 'env') =~ /^BOOTSTRAP=(.*)$/m;
+my $kept = sub {
+	my @offsets = split ' ', `kcat -C -q -e -b $bootstrap -t compact -f '%o '`;
+	return scalar @offsets;
+};
+$box->run('', 'topic', 'compact', '--partitions', 1, map { ('--config', $_) }
+	  qw(cleanup.policy=compact segment.ms=100 min.cleanable.dirty.ratio=0.01 min.compaction.lag.ms=0));
+my ($rounds, $deadline) = (0, time + 60);
+do
+{
+	# each round begins a new segment, which lets the one before be compacted
+	$box->run(join('', map { "$_\t{\"id\": $_, \"ts\": $rounds}\n" } 1 .. 50), 'produce', 'compact', '--key');
+} until ++$rounds > 3 && $kept->() < $rounds * 50 - 100 || time > $deadline;
+$box->stream('compact', 'compact');
+$box->poll("SELECT applied_offset || ' ' || lag FROM weir.stream_stats WHERE stream = 'compact'",
+	$rounds * 50 . ' 0', 'a stream passes the gaps of compaction');
+is($box->sql("SELECT count(DISTINCT id), bool_and(consumed < applied_offset), bool_and(consumed = (SELECT count(*) FROM compact))"
+	  . " FROM compact, weir.stream_stats WHERE stream = 'compact'"), '50|t|t', 'and finds what is left');
+is($box->sql('SELECT count(*) FROM compact WHERE extract(epoch FROM ts) * 1000 = ' . ($rounds - 1)), '50', 'the newest above all');
 
 # Retention that was faster than the stream.
 $box->run('', 'topic', 'short', '--partitions', 1);

@@ -16,7 +16,8 @@ my $runs = $ENV{WEIR_SEED} ? 1 : $ENV{WEIR_RUNS} || 12;
 my $partitions = 3;
 
 my $node = PostgreSQL::Test::Cluster->new('property');
-$node->init;
+# Whatever the machine says: streams need UTF8.
+$node->init(extra => [ "--encoding=UTF8", "--locale=C.UTF-8" ]);
 $node->append_conf('postgresql.conf', "fsync = off\ntimezone = 'UTC'\n");
 $node->start;
 $node->safe_psql('postgres', q{
