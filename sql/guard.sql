@@ -35,6 +35,21 @@ CREATE TABLE plain (a int);
 CREATE TRIGGER guard BEFORE INSERT ON plain FOR EACH STATEMENT EXECUTE FUNCTION weir_internal.guard_staging();
 INSERT INTO plain VALUES (1);
 SELECT weir_internal.guard_staging();
+-- nor does a trigger of the stream's own slip in
+CREATE FUNCTION slip_in() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO s (id, _partition, _offset, _watermark) VALUES (99, 0, 99, now());
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER before_all BEFORE INSERT ON s FOR EACH STATEMENT EXECUTE FUNCTION slip_in();
+SELECT accepted FROM weir.ingest('s', '{"id": 3}'::text);
+DROP TRIGGER before_all ON s;
+DROP FUNCTION slip_in;
+-- Constraints that could not be kept are refused when they are added, too.
+ALTER TABLE s ADD PRIMARY KEY (id);
+ALTER TABLE s ADD UNIQUE (id);
+ALTER TABLE s ADD CHECK (id < 1000);
 SELECT id FROM s ORDER BY id;
 SELECT * FROM weir.audit('s');
 

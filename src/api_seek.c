@@ -37,6 +37,7 @@ typedef struct Seek
 	const char *text;			/* what to seek to, as it is stored */
 	List	   *applied;		/* of WeirApplied */
 	List	   *ends;			/* of WeirProbeOffset; NIL: not asked yet */
+	const WeirProbeRow *problem;	/* why the broker did not say the ends */
 } Seek;
 
 /* Raises 22004 for a NULL argument. */
@@ -125,6 +126,25 @@ find_targets(const Seek *seek)
 	return targets;
 }
 
+/* Returns where the broker's partition ends, open transactions included; -1 if it is not known. */
+static int64
+broker_end(Seek *seek, int32 partition)
+{
+	ListCell   *lc;
+
+	/* open transactions belong to it, whatever the stream reads */
+	if (seek->ends == NIL)
+		seek->ends = ask_broker(seek, "read_uncommitted", TIME_END, &seek->problem);
+	foreach(lc, seek->ends)
+	{
+		WeirProbeOffset *end = lfirst(lc);
+
+		if (end->partition == partition)
+			return end->offset;
+	}
+	return -1;
+}
+
 /*
  * Does the broker's partition end before what is applied?  Then it is not the
  * one that was read, and nothing in it would be counted twice.
@@ -132,20 +152,29 @@ find_targets(const Seek *seek)
 static bool
 is_another(Seek *seek, const WeirApplied *applied)
 {
-	const WeirProbeRow *problem = NULL;
-	ListCell   *lc;
+	int64		end = broker_end(seek, applied->partition);
 
-	/* open transactions belong to it, whatever the stream reads */
-	if (seek->ends == NIL)
-		seek->ends = ask_broker(seek, "read_uncommitted", TIME_END, &problem);
-	foreach(lc, seek->ends)
-	{
-		WeirProbeOffset *end = lfirst(lc);
+	return end >= 0 && end < applied->offset;
+}
 
-		if (end->partition == applied->partition)
-			return end->offset < applied->offset;
-	}
-	return false;
+/*
+ * Refuses an offset beyond the end: there is nothing to read, and the
+ * partition would look like another one than was read.
+ */
+static void
+check_not_beyond(Seek *seek, const WeirProbeOffset *target)
+{
+	int64		end = broker_end(seek, target->partition);
+
+	if (end < 0 && seek->problem != NULL)
+		weir_probe_throw(seek->problem);
+	if (end >= 0 && target->offset > end)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("stream \"%s\" cannot go to offset " INT64_FORMAT
+						" of partition %d, which ends at offset " INT64_FORMAT,
+						seek->stream->name, target->offset, target->partition, end),
+				 errhint("Use latest to go to the end.")));
 }
 
 /* Moves one partition, forward only. */
@@ -169,6 +198,7 @@ move_partition(Seek *seek, const WeirProbeOffset *target)
 						" of partition %d, which is applied up to offset " INT64_FORMAT,
 						seek->stream->name, target->offset, target->partition, applied->offset),
 				 errhint("Going back would count events twice. To read them again, create another stream on the topic.")));
+	check_not_beyond(seek, target);
 	if (!weir_catalog_move_partition(relid, target->partition, target->offset))
 		moved_meanwhile(seek);
 }

@@ -177,14 +177,23 @@ make_row(WeirApply *apply, const WeirMessage *message, TimestampTz watermark,
 								apply->now, event_time, fault);
 }
 
-/* Takes a partition in again that was left out for idleness: it has a message. */
+/*
+ * Takes partitions in again that were left out for idleness and have messages
+ * now.  Not while a message may still err: what this writes must stay.
+ */
 static void
-return_from_idleness(WeirApply *apply, WeirProgress *progress)
+return_from_idleness(WeirApply *apply, int from, int to)
 {
-	TimestampTz floor = weir_catalog_take_in(apply->runtime->relid, progress->partition);
+	for (int i = from; i < to; i++)
+	{
+		WeirProgress *progress = &work_of(apply, apply->batch->messages[i].partition)->progress;
 
-	progress->idle = false;
-	progress->floor = Max(progress->floor, floor);
+		if (likely(!progress->idle))
+			continue;
+		progress->floor = Max(progress->floor,
+							  weir_catalog_take_in(apply->runtime->relid, progress->partition));
+		progress->idle = false;
+	}
 }
 
 /* Takes one message through the steps up to staging; returns whether slot holds a row now. */
@@ -201,8 +210,6 @@ prepare_message(WeirApply *apply, const WeirMessage *message, TupleTableSlot *sl
 	{
 		if (message->offset < progress->applied_offset)
 			return false;		/* applied before */
-		if (unlikely(progress->idle))
-			return_from_idleness(apply, progress);
 		progress->consumed++;
 		progress->applied_offset = message->offset + 1;
 		if (message->has_timestamp)
@@ -308,6 +315,8 @@ prepare_lot(WeirApply *apply, int from, int to)
 	int			nrows = 0;
 	MemoryContext old;
 
+	if (!apply->replay)
+		return_from_idleness(apply, from, to);
 	MemoryContextReset(apply->runtime->lot);
 	old = MemoryContextSwitchTo(apply->runtime->lot);
 	if (apply->runtime->may_throw)
@@ -371,7 +380,7 @@ typedef struct SavedState
 	WeirPartitionWork *work;
 	int			nletters;
 	int			nverdicts;
-	Oid			staging;
+	WeirStaging staging;
 } SavedState;
 
 static void

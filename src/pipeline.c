@@ -197,7 +197,7 @@ try_catching(Oid stream, int64 version, WeirBatch *batch, bool isolating,
 		*error = CopyErrorData();
 		FlushErrorState();
 		AbortCurrentTransaction();
-		weir_stage_restore(InvalidOid);
+		weir_stage_restore((WeirStaging) {InvalidOid, 0});
 		weir_runtime_release(stream);
 		outcome = weir_error_fate((*error)->sqlerrcode) == WEIR_FATE_ENVIRONMENT ?
 			WEIR_RETRY : WEIR_BROKEN;
@@ -334,7 +334,7 @@ static void
 run_in_session(WeirRuntime *runtime, WeirApply *apply, WeirBatch *batch)
 {
 	WeirOwnerSession session;
-	Oid			staging = weir_stage_current();
+	WeirStaging staging = weir_stage_current();
 
 	PG_TRY();
 	{

@@ -369,7 +369,7 @@ try_catching(Attempt *attempt, MemoryContext context, ErrorData **error)
 		*error = CopyErrorData();
 		FlushErrorState();
 		AbortCurrentTransaction();
-		weir_stage_restore(InvalidOid);
+		weir_stage_restore((WeirStaging) {InvalidOid, 0});
 		weir_runtime_release(refill->stream);
 		outcome = weir_error_fate((*error)->sqlerrcode) == WEIR_FATE_ENVIRONMENT ? WEIR_RETRY : WEIR_BROKEN;
 	}

@@ -25,6 +25,7 @@
 #include "nodes/execnodes.h"
 #include "stage.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -40,21 +41,29 @@ struct WeirStager
 	BulkInsertState bulk;
 	CommandId	cid;
 	bool		fire;
-	Oid			outer;			/* what was being written when this began */
 };
 
-/* The staging table being written, for the guard. */
-static Oid	staging = InvalidOid;
+/* The staging table whose BEFORE triggers we are firing, and how deep in triggers we were then. */
+static WeirStaging staging = {InvalidOid, 0};
 
-/* Tells whether this session is writing into this staging table. */
+static int
+trigger_depth(void)
+{
+	return DatumGetInt32(DirectFunctionCall1(pg_trigger_depth, (Datum) 0));
+}
+
+/*
+ * Tells whether the trigger that asks was fired by our insert into this
+ * staging table, and not by one that another trigger of it has tried.
+ */
 bool
 weir_stage_in_progress(Oid relid)
 {
-	return OidIsValid(relid) && relid == staging;
+	return OidIsValid(relid) && relid == staging.relid && trigger_depth() == staging.depth + 1;
 }
 
 /* Returns what is being written now. */
-Oid
+WeirStaging
 weir_stage_current(void)
 {
 	return staging;
@@ -62,9 +71,9 @@ weir_stage_current(void)
 
 /* Puts back what was being written before an insert that an error has ended. */
 void
-weir_stage_restore(Oid relid)
+weir_stage_restore(WeirStaging saved)
 {
-	staging = relid;
+	staging = saved;
 }
 
 /* Raises an error if a trigger of ours is disabled. */
@@ -99,6 +108,18 @@ weir_stage_check_triggers(Relation parent)
 						RelationGetRelationName(parent))));
 }
 
+/* Fires the BEFORE triggers, the guard among them. */
+static void
+fire_before(WeirStager *stager)
+{
+	WeirStaging outer = staging;
+
+	staging.relid = RelationGetRelid(stager->parent_info->ri_RelationDesc);
+	staging.depth = trigger_depth();
+	ExecBSInsertTriggers(stager->estate, stager->parent_info);
+	staging = outer;
+}
+
 /* Begins an insert. */
 WeirStager *
 weir_stage_begin(Relation parent, Relation child, bool fire)
@@ -110,9 +131,6 @@ weir_stage_begin(Relation parent, Relation child, bool fire)
 	stager->child = child;
 	stager->estate = estate;
 	stager->fire = fire;
-	stager->outer = staging;
-	staging = RelationGetRelid(parent);
-
 	stager->parent_info = makeNode(ResultRelInfo);
 	InitResultRelInfo(stager->parent_info, parent, 0, NULL, 0);
 	stager->child_info = makeNode(ResultRelInfo);
@@ -132,7 +150,7 @@ weir_stage_begin(Relation parent, Relation child, bool fire)
 	if (fire)
 	{
 		stager->capture = MakeTransitionCaptureState(parent->trigdesc, RelationGetRelid(parent), CMD_INSERT);
-		ExecBSInsertTriggers(estate, stager->parent_info);
+		fire_before(stager);
 	}
 	stager->bulk = GetBulkInsertState();
 	return stager;
@@ -167,9 +185,6 @@ weir_stage_fire(WeirStager *stager)
 
 	FreeBulkInsertState(stager->bulk);
 	table_finish_bulk_insert(stager->child, 0);
-
-	/* the rows are in: what triggers do to this table is not ours */
-	staging = stager->outer;
 
 	if (stager->fire)
 		ExecASInsertTriggers(estate, stager->parent_info, stager->capture);

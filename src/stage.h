@@ -13,6 +13,13 @@
 
 typedef struct WeirStager WeirStager;
 
+/* The staging table that is being inserted into, for the guard. */
+typedef struct WeirStaging
+{
+	Oid			relid;
+	int			depth;			/* of triggers, when the insert began */
+} WeirStaging;
+
 /*
  * Begins an insert of rows into child, seen by triggers and transition tables
  * as an insert into parent, or with !fire by no trigger at all.  Both are open
@@ -30,8 +37,8 @@ extern void weir_stage_fire(WeirStager *stager);
 extern bool weir_stage_in_progress(Oid relid);
 
 /* What is being written now, to be put back when an error ends an insert. */
-extern Oid	weir_stage_current(void);
-extern void weir_stage_restore(Oid relid);
+extern WeirStaging weir_stage_current(void);
+extern void weir_stage_restore(WeirStaging saved);
 
 /* Raises an error if a trigger that pg_weir needs on this relation is disabled. */
 extern void weir_stage_check_triggers(Relation parent);

@@ -726,6 +726,15 @@ run_guarded(Worker *worker)
 	return error;
 }
 
+/* What the database or a role sets for sessions must not keep batches from being written. */
+static void
+pin_settings(void)
+{
+	SetConfigOption("default_transaction_isolation", "read committed", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("default_transaction_read_only", "off", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("default_transaction_deferrable", "off", PGC_SUSET, PGC_S_OVERRIDE);
+}
+
 /* Runs a worker in slot arg. */
 void
 weir_worker_main(Datum arg)
@@ -740,6 +749,7 @@ weir_worker_main(Datum arg)
 	if (!weir_shared_attach(DatumGetInt32(arg), &worker->slot))
 		proc_exit(0);
 	BackgroundWorkerInitializeConnectionByOid(worker->slot.dboid, InvalidOid, 0);
+	pin_settings();
 	before_shmem_exit(drop_fence, (Datum) 0);
 	/* As if something had been: 0 would stand for "never" in batch_due(). */
 	worker->last_commit = GetCurrentTimestamp();

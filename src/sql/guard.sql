@@ -47,6 +47,12 @@ BEGIN
             (SELECT t.tgrelid FROM pg_trigger t WHERE t.oid = c.objid))
         WHERE c.classid IN ('pg_class'::regclass, 'pg_trigger'::regclass)
     LOOP
+        IF EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = s.stream::oid AND k.contype IN ('p', 'u', 'x', 'f')) THEN
+            RAISE feature_not_supported USING
+                MESSAGE = format('stream "%s" cannot have primary key, unique, exclusion or foreign key constraints',
+                    (SELECT c.relname FROM pg_class c WHERE c.oid = s.stream::oid)),
+                HINT = 'Its rows come and go by whole child tables. NOT NULL, CHECK, DEFAULT and GENERATED are honoured.';
+        END IF;
         PERFORM weir_internal.follow_ddl(s.stream);
     END LOOP;
 END

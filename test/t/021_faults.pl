@@ -185,6 +185,29 @@ produce_at('tidal', 0, 7, 110, 170);
 $box->poll($logged, '.*,7 160\.0+,8 160\.0+', 'the other one comes back behind it');
 $box->poll($status, '160\.0+\|\|8|170\.0+\|\|8', 'the watermark never goes back');
 
+# ---- seeks that meet a beginning ----
+
+# Workers find out from where to start, slowly, while somebody says otherwise.
+my @sought = map { "sought$_" } 1 .. 12;
+$box->run('', 'topic', 'sought', '--partitions', 1);
+$box->produce('sought', 1, 100);
+$box->run('', 'mock', 'rtt', '-1', '300');
+$box->sql('SET weir.probe_timeout = 0;' . join('', map { <<~"END" } @sought));
+	SELECT weir.create_stream('$_', columns => 'id int, ts text', server => 'kafka', topic => 'sought');
+	SELECT weir.start('$_');
+	END
+foreach my $stream (@sought)
+{
+	eval { $box->sql("SELECT weir.seek('$stream', '{\"0\": 90}')") };
+	# too late for one that has read from the beginning
+	$stream = undef if $@;
+}
+$box->run('', 'mock', 'rtt', '-1', '0');
+@sought = grep { defined } @sought;
+$box->poll(join(' UNION ALL ', map { "(SELECT count(*), min(id) FROM $_)" } @sought), join("\n", ('10\|91') x @sought),
+	'no worker that begins undoes a seek');
+$box->sql("SELECT weir.drop_stream('$_')") foreach @sought;
+
 # ---- dead letters grow old ----
 
 $box->sql("ALTER SYSTEM SET weir.dead_letter_retention = '1s'");
