@@ -69,9 +69,8 @@ sub refilled
 {
 	my ($stream) = @_;
 
-	$box->poll("$left '$stream'", '0', "$stream: the refill comes to its end");
-	$box->poll("SELECT count(*) FROM weir.status WHERE stream = '$stream' AND state IN ('running', 'idle')", '[12]',
-		"$stream: and the workers run");
+	$box->poll("SELECT count(*) FILTER (WHERE state NOT IN ('running', 'idle')) || ' ' || coalesce(max(refill_left), 0)"
+		  . " FROM weir.status WHERE stream = '$stream'", '0 0', "$stream: the refill comes to its end");
 }
 
 my $compare = q{
