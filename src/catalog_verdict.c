@@ -180,13 +180,17 @@ weir_catalog_break_ranges(Oid relid, int32 partition, int64 offset)
 	change_ranges(statements, kinds, lengthof(statements), relid, partition, offset);
 }
 
-/* What was applied from an offset on has been taken back. */
+/*
+ * What was applied from an offset on has been taken back.  A range that begins
+ * there goes, too: the next batch notes it anew, wherever it then begins and
+ * under whatever definition.
+ */
 void
 weir_catalog_rewind_ranges(Oid relid, int32 partition, int64 offset)
 {
 	static WeirCatalogStatement statements[] = {
 		{"DELETE FROM weir_internal.chunk_checkpoint"
-		" WHERE stream = $1 AND partition = $2 AND first_offset > $3",
+		" WHERE stream = $1 AND partition = $2 AND first_offset >= $3",
 		3, {REGCLASSOID, INT4OID, INT8OID}},
 		{"DELETE FROM weir_internal.verdict WHERE stream = $1 AND partition = $2 AND first_offset >= $3",
 		3, {REGCLASSOID, INT4OID, INT8OID}},

@@ -269,6 +269,31 @@ $box->run('', 'crash');
 refilled('odd');
 is($box->sql($compare_odd), $odd, 'odd: come back, and only they');
 
+# ---- what was taken back from the very beginning on: the stream may begin elsewhere, or as another one ----
+
+for my $stream ('shy', 'moody')
+{
+	$box->run('', 'topic', $stream, '--partitions', 1);
+	$box->sql(qq{
+		CREATE FUNCTION refuse_$stream() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM 1 / 0; RETURN NULL; END';
+		SELECT weir.create_stream('$stream', columns => 't bigint', server => 'kafka', topic => '$stream', batch_rows => 30);
+		CREATE TRIGGER refuse AFTER INSERT ON $stream FOR EACH STATEMENT EXECUTE FUNCTION refuse_$stream();
+		SELECT weir.start('$stream')});
+	$box->run(join('', map { qq({"t": $_}\n) } 1 .. 300), 'produce', $stream);
+	$box->poll_state($stream, 'failed', "$stream: its trigger refuses every event");
+	$box->sql("SELECT weir.stop('$stream'); DROP TRIGGER refuse ON $stream");
+}
+$box->sql(q{SELECT weir.seek('shy', '{"0": 200}'); SELECT weir.alter_stream('moody', max_out_of_orderness => '2 s')});
+my %taken = (shy => 100, moody => 300);
+$box->sql("SELECT weir.start('$_'); SELECT weir.wait('$_', '60 s')") for sort keys %taken;
+is($box->sql("SELECT count(*) FROM $_"), $taken{$_}, "$_: the rows") for sort keys %taken;
+$box->run('', 'crash');
+for my $stream (sort keys %taken)
+{
+	refilled($stream);
+	is($box->sql("SELECT count(*) FROM $stream"), $taken{$stream}, "$stream: come back, and only they");
+}
+
 unlike($box->run('', 'log', '-n', '100000'), qr/signal (?:6|11)|PANIC/, 'no process crashed by itself');
 $box->down;
 done_testing();
