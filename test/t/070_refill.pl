@@ -88,7 +88,7 @@ $box->sql(q{
 	CREATE TABLE brake (x int);
 	CREATE FUNCTION braked(n bigint) RETURNS boolean LANGUAGE plpgsql AS $$
 	BEGIN
-		IF n % 500 = 0 AND EXISTS (SELECT FROM public.brake) THEN PERFORM pg_sleep(0.1); END IF;
+		IF n % 500 = 0 AND EXISTS (SELECT FROM public.brake) THEN PERFORM pg_sleep(0.5); END IF;
 		RETURN true;
 	END $$;
 	SELECT weir.create_stream('readings', columns => 'gone int, n bigint NOT NULL, ts timestamptz CHECK (ts IS NOT NULL)',
