@@ -2,7 +2,7 @@
  * runtime.c
  *	  A stream's definition compiled for running, kept from batch to batch.
  *
- * One entry per stream and session, and per child that is being refilled.  Whoever changes a definition invalidates
+ * One entry per stream and session.  Whoever changes a definition invalidates
  * the relcache entry of the staging table (catalog.c), as ALTER TABLE does by
  * itself; that is what marks entries as stale here.
  */
@@ -20,15 +20,9 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
-typedef struct RuntimeKey
-{
-	Oid			relid;
-	Oid			chunk;			/* InvalidOid: whichever takes new rows */
-} RuntimeKey;
-
 typedef struct RuntimeEntry
 {
-	RuntimeKey	key;
+	Oid			relid;			/* hash key */
 	WeirRuntime *runtime;
 } RuntimeEntry;
 
@@ -57,20 +51,19 @@ invalidate(Datum arg, Oid relid)
 }
 
 static RuntimeEntry *
-find_entry(Oid relid, Oid chunk)
+find_entry(Oid relid)
 {
-	RuntimeKey	key = {relid, chunk};
 	bool		found;
 	RuntimeEntry *entry;
 
 	if (runtimes == NULL)
 	{
-		HASHCTL		ctl = {.keysize = sizeof(RuntimeKey),.entrysize = sizeof(RuntimeEntry),.hcxt = TopMemoryContext};
+		HASHCTL		ctl = {.keysize = sizeof(Oid),.entrysize = sizeof(RuntimeEntry),.hcxt = TopMemoryContext};
 
 		runtimes = hash_create("pg_weir streams", 16, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 		CacheRegisterRelcacheCallback(invalidate, (Datum) 0);
 	}
-	entry = hash_search(runtimes, &key, HASH_ENTER, &found);
+	entry = hash_search(runtimes, &relid, HASH_ENTER, &found);
 	if (!found)
 		entry->runtime = NULL;
 	return entry;
@@ -110,9 +103,9 @@ weir_runtime_recompile(WeirRuntime *runtime, Relation child)
 		weir_constrain_may_throw(runtime->constrainer);
 }
 
-/* Makes a runtime; NULL if relid is not a stream.  chunk may be InvalidOid. */
+/* Makes a runtime; NULL if relid is not a stream. */
 static WeirRuntime *
-build(Oid relid, Oid chunk)
+build(Oid relid)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pg_weir stream",
 												  ALLOCSET_DEFAULT_SIZES);
@@ -131,7 +124,7 @@ build(Oid relid, Oid chunk)
 		MemoryContextDelete(context);
 		return NULL;
 	}
-	runtime->chunk = OidIsValid(chunk) ? chunk : weir_chunk_current(relid);
+	runtime->chunk = weir_chunk_current(relid);
 	child = table_open(runtime->chunk, AccessShareLock);
 	runtime->tupdesc = CreateTupleDescCopyConstr(RelationGetDescr(child));
 	runtime->slot_ops = table_slot_callbacks(child);
@@ -150,11 +143,11 @@ build(Oid relid, Oid chunk)
 	return runtime;
 }
 
-/* Returns the runtime of a stream and a child, or NULL. */
+/* Returns the runtime of a stream, or NULL. */
 WeirRuntime *
-weir_runtime_get_for(Oid relid, Oid chunk)
+weir_runtime_get(Oid relid)
 {
-	RuntimeEntry *entry = find_entry(relid, chunk);
+	RuntimeEntry *entry = find_entry(relid);
 	WeirRuntime *fresh;
 
 	/* invalidations that were sent while we waited for the fence */
@@ -163,7 +156,7 @@ weir_runtime_get_for(Oid relid, Oid chunk)
 	if (entry->runtime != NULL && (entry->runtime->valid || entry->runtime->busy))
 		return entry->runtime;
 
-	fresh = build(relid, chunk);
+	fresh = build(relid);
 	if (entry->runtime != NULL)
 	{
 		MemoryContextDelete(entry->runtime->context);
@@ -177,17 +170,14 @@ weir_runtime_get_for(Oid relid, Oid chunk)
 	return fresh;
 }
 
-/* Returns the runtime of a stream, or NULL. */
-WeirRuntime *
-weir_runtime_get(Oid relid)
-{
-	return weir_runtime_get_for(relid, InvalidOid);
-}
-
 /* Forgets that a batch was being applied, and lets go of its rows. */
-static void
-release(WeirRuntime *runtime)
+void
+weir_runtime_release(Oid relid)
 {
+	WeirRuntime *runtime = find_entry(relid)->runtime;
+
+	if (runtime == NULL)
+		return;
 	runtime->busy = false;
 	for (int i = 0; i < WEIR_LOT && runtime->slots[i] != NULL; i++)
 	{
@@ -195,23 +185,6 @@ release(WeirRuntime *runtime)
 			ExecClearTuple(runtime->slots[i]);
 	}
 	MemoryContextReset(runtime->lot);
-}
-
-/* Does so for whatever child it was being applied to. */
-void
-weir_runtime_release(Oid relid)
-{
-	HASH_SEQ_STATUS status;
-	RuntimeEntry *entry;
-
-	if (runtimes == NULL)
-		return;
-	hash_seq_init(&status, runtimes);
-	while ((entry = hash_seq_search(&status)) != NULL)
-	{
-		if (entry->key.relid == relid && entry->runtime != NULL)
-			release(entry->runtime);
-	}
 }
 
 /* Returns the i-th slot of a lot, empty. */
