@@ -88,7 +88,7 @@ weir_stop(PG_FUNCTION_ARGS)
 Datum
 weir_ring(PG_FUNCTION_ARGS)
 {
-	weir_wake_at_commit(PG_NARGS() > 0 ? PG_GETARG_OID(0) : InvalidOid);
+	weir_wake_at_commit(InvalidOid);
 	PG_RETURN_VOID();
 }
 
