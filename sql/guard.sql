@@ -116,7 +116,7 @@ DROP TABLE s CASCADE;
 DROP SCHEMA "Else Where" CASCADE;
 SELECT (SELECT count(*) FROM weir_internal.stream) AS streams, (SELECT count(*) FROM weir_internal.chunk) AS chunks,
     (SELECT count(*) FROM weir_internal.stream_partition) AS partitions,
-    (SELECT count(*) FROM pg_class WHERE relnamespace = 'weir_internal'::regnamespace AND relname ~ '_chunk') AS children;
+    (SELECT count(*) FROM pg_class WHERE relnamespace = 'weir_internal'::regnamespace AND relkind = 'r' AND relname ~ '_chunk') AS children;
 
 -- A stream depends on its server, and follows its name.
 CREATE SERVER nokafka FOREIGN DATA WRAPPER weir_kafka OPTIONS ("bootstrap.servers" 'localhost:1');

@@ -16,6 +16,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_type.h"
+#include "catalog_refill.h"
 #include "catalog_stream.h"
 #include "chunk.h"
 #include "commands/defrem.h"
@@ -459,6 +460,7 @@ record_stream(FunctionCallInfo fcinfo, Oid relid)
 	fields[n++] = (WeirStreamField) {"search_path", TEXTOID,
 		CStringGetTextDatum(GetConfigOption("search_path", false, false)), false};
 	weir_catalog_insert_stream(relid, n, fields);
+	weir_catalog_mark_staging(relid);
 }
 
 /* Registers the partitions 0 … n−1 of a stream without Kafka. */

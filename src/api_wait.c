@@ -131,7 +131,7 @@ workers_run(Wait *wait)
 	{
 		if (!read_slot(wait, i, &slot) || slot.woken)
 			continue;
-		if (slot.state == WEIR_RUNNING || slot.state == WEIR_IDLE)
+		if (weir_shared_is_well(slot.state))
 			running++;
 		if (slot.state != WEIR_FAILED)
 			continue;
@@ -232,7 +232,7 @@ describe_workers(const Wait *wait, StringInfo buf)
 		if (!read_slot(wait, i, &slot))
 			continue;
 		n++;
-		if (slot.state == WEIR_RUNNING || slot.state == WEIR_IDLE)
+		if (weir_shared_is_well(slot.state))
 			continue;
 		appendStringInfo(buf, " Worker %d is %s%s%s.", slot.worker, weir_shared_state_name(slot.state),
 						 slot.last_error[0] != '\0' ? ": " : "", slot.last_error);

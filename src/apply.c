@@ -27,9 +27,9 @@
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
 
-/* Opens the tables and checks the triggers. */
-void
-weir_apply_begin(WeirApply *apply, WeirRuntime *runtime, const WeirBatch *batch, WeirStreak *streak)
+/* Opens the tables, and checks the triggers if they are to fire. */
+static void
+begin(WeirApply *apply, WeirRuntime *runtime, const WeirBatch *batch, WeirStreak *streak, bool refill)
 {
 	memset(apply, 0, sizeof(*apply));
 	if (runtime->busy)
@@ -44,11 +44,20 @@ weir_apply_begin(WeirApply *apply, WeirRuntime *runtime, const WeirBatch *batch,
 	apply->least_watermark = DT_NOBEGIN;
 	apply->context = CurrentMemoryContext;
 	weir_deadletter_init(&apply->letters, CurrentMemoryContext);
+	weir_verdict_init(&apply->verdicts, CurrentMemoryContext);
 
 	apply->parent = table_open(runtime->relid, RowExclusiveLock);
 	apply->child = table_open(runtime->chunk, RowExclusiveLock);
-	weir_stage_check_triggers(apply->parent);
+	if (!refill)
+		weir_stage_check_triggers(apply->parent);
 	runtime->busy = true;
+}
+
+/* Begins with a batch. */
+void
+weir_apply_begin(WeirApply *apply, WeirRuntime *runtime, const WeirBatch *batch, WeirStreak *streak)
+{
+	begin(apply, runtime, batch, streak, false);
 }
 
 /* Closes the tables. */
@@ -58,6 +67,39 @@ weir_apply_end(WeirApply *apply)
 	table_close(apply->child, NoLock);
 	table_close(apply->parent, NoLock);
 	weir_runtime_release(apply->runtime->relid);
+}
+
+/* Returns room for the work of one more partition. */
+static WeirPartitionWork *
+new_work(WeirApply *apply)
+{
+	if (apply->nwork == apply->work_room)
+	{
+		apply->work_room = Max(8, apply->work_room * 2);
+		apply->work = apply->work == NULL ?
+			MemoryContextAlloc(apply->context, apply->work_room * sizeof(WeirPartitionWork)) :
+			repalloc(apply->work, apply->work_room * sizeof(WeirPartitionWork));
+	}
+	return &apply->work[apply->nwork];
+}
+
+/* Begins with messages of one partition whose rows come back. */
+void
+weir_apply_begin_refill(WeirApply *apply, WeirRuntime *runtime, const WeirBatch *batch,
+						WeirStreak *streak, TimestampTz watermark)
+{
+	WeirPartitionWork *work;
+
+	begin(apply, runtime, batch, streak, true);
+	apply->refill = true;
+	work = new_work(apply);
+	memset(work, 0, sizeof(*work));
+	work->progress.partition = batch->messages[0].partition;
+	work->progress.applied_offset = batch->messages[0].offset;
+	work->progress.watermark = watermark;
+	work->progress.floor = DT_NOBEGIN;
+	work->progress.seen = DT_NOBEGIN;
+	apply->nwork++;
 }
 
 /* Returns the work of a partition, reading its progress the first time. */
@@ -79,20 +121,15 @@ work_of(WeirApply *apply, int32 partition)
 		}
 	}
 
-	if (apply->nwork == apply->work_room)
-	{
-		apply->work_room = Max(8, apply->work_room * 2);
-		apply->work = apply->work == NULL ?
-			MemoryContextAlloc(apply->context, apply->work_room * sizeof(WeirPartitionWork)) :
-			repalloc(apply->work, apply->work_room * sizeof(WeirPartitionWork));
-	}
-	work = &apply->work[apply->nwork];
+	work = new_work(apply);
 	if (!weir_catalog_read_partition(apply->runtime->relid, partition, false, &work->progress))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("partition %d of stream \"%s\" is not registered",
 						partition, apply->runtime->stream->name)));
 	work->expected = work->progress.applied_offset;
+	work->watermark = Max(work->progress.watermark, work->progress.floor);
+	work->seen = work->progress.seen;
 	apply->last_work = apply->nwork++;
 	return work;
 }
@@ -109,8 +146,10 @@ to_dead_letters(WeirApply *apply, WeirPartitionWork *work,
 				const WeirMessage *message, const WeirFault *fault)
 {
 	weir_deadletter_add(&apply->letters, message, fault);
-	if (!apply->replay)
-		work->progress.dead_lettered++;
+	if (apply->replay)
+		return;
+	weir_verdict_add(&apply->verdicts, message->partition, message->offset);
+	work->progress.dead_lettered++;
 }
 
 /* Makes the row of a message; false with *fault set if a step refuses it. */
@@ -180,6 +219,7 @@ prepare_message(WeirApply *apply, const WeirMessage *message, TupleTableSlot *sl
 		}
 		if (message->value == NULL && apply->runtime->stream->tombstones == WEIR_TOMBSTONE_SKIP)
 		{
+			weir_verdict_add(&apply->verdicts, message->partition, message->offset);
 			progress->skipped++;
 			return false;
 		}
@@ -195,6 +235,7 @@ prepare_message(WeirApply *apply, const WeirMessage *message, TupleTableSlot *sl
 	else
 	{
 		progress->staged++;
+		progress->seen = Max(progress->seen, event_time);
 		progress->watermark = weir_eventtime_advance(&apply->runtime->eventtime,
 													 watermark_before(apply, progress), event_time);
 	}
@@ -319,7 +360,7 @@ weir_apply_range(WeirApply *apply, int from, int to)
 			continue;
 		apply->stage = WEIR_STAGE_STAGING;
 		if (stager == NULL)
-			stager = weir_stage_begin(apply->parent, apply->child);
+			stager = weir_stage_begin(apply->parent, apply->child, !apply->refill);
 		weir_stage_rows(stager, apply->runtime->slots, nrows);
 	}
 	if (stager != NULL)
@@ -338,6 +379,7 @@ typedef struct SavedState
 	int			nwork;
 	WeirPartitionWork *work;
 	int			nletters;
+	int			nverdicts;
 	WeirStaging staging;
 } SavedState;
 
@@ -348,6 +390,7 @@ save_state(WeirApply *apply, SavedState *saved)
 	saved->work = palloc(sizeof(WeirPartitionWork) * Max(apply->nwork, 1));
 	memcpy(saved->work, apply->work, sizeof(WeirPartitionWork) * apply->nwork);
 	saved->nletters = apply->letters.count;
+	saved->nverdicts = apply->verdicts.count;
 	saved->staging = weir_stage_current();
 }
 
@@ -357,6 +400,7 @@ restore_state(WeirApply *apply, SavedState *saved)
 	apply->nwork = saved->nwork;
 	memcpy(apply->work, saved->work, sizeof(WeirPartitionWork) * saved->nwork);
 	apply->letters.count = saved->nletters;
+	apply->verdicts.count = saved->nverdicts;
 	weir_stage_restore(saved->staging);
 }
 

@@ -12,12 +12,15 @@
 #include "deadletter.h"
 #include "runtime.h"
 #include "streak.h"
+#include "verdict.h"
 
 /* What happens to a partition in this batch. */
 typedef struct WeirPartitionWork
 {
 	WeirProgress progress;		/* counters: increments of this batch */
 	int64		expected;		/* applied offset when the batch began */
+	TimestampTz watermark;		/* before the batch, no less than the floor */
+	TimestampTz seen;			/* before the batch */
 } WeirPartitionWork;
 
 typedef struct WeirApply
@@ -25,6 +28,7 @@ typedef struct WeirApply
 	WeirRuntime *runtime;
 	const WeirBatch *batch;
 	bool		replay;			/* offsets and watermarks stay where they are */
+	bool		refill;			/* rows come back: no trigger fires */
 	Relation	parent;
 	Relation	child;
 	TimestampTz now;
@@ -34,6 +38,7 @@ typedef struct WeirApply
 	int			work_room;
 	int			last_work;		/* index of the partition last looked up */
 	WeirDeadLetters letters;
+	WeirVerdicts verdicts;		/* what gives no row, dead letters too */
 	WeirStreak *streak;			/* events refused alike, also before this batch */
 	WeirStage	stage;			/* where an error that is thrown comes from */
 	const WeirMessage *current; /* the message being worked on alone, or NULL */
@@ -43,6 +48,14 @@ typedef struct WeirApply
 /* Opens the tables, checks the triggers.  The caller has entered the owner's rights. */
 extern void weir_apply_begin(WeirApply *apply, WeirRuntime *runtime, const WeirBatch *batch,
 							 WeirStreak *streak);
+
+/*
+ * The same for messages of one partition whose rows were here before: they
+ * come back without triggers, from the watermark given on.  What becomes of
+ * offset and watermark is in work[0].
+ */
+extern void weir_apply_begin_refill(WeirApply *apply, WeirRuntime *runtime, const WeirBatch *batch,
+									WeirStreak *streak, TimestampTz watermark);
 
 /* Applies the messages [from, to) as one insert; errors of data are thrown. */
 extern void weir_apply_range(WeirApply *apply, int from, int to);

@@ -60,6 +60,7 @@ typedef struct WeirProgress
 	int64		applied_offset;
 	TimestampTz watermark;		/* DT_NOBEGIN: none yet */
 	TimestampTz floor;			/* DT_NOBEGIN: none */
+	TimestampTz seen;			/* greatest event time accepted; DT_NOBEGIN: none yet */
 	bool		idle;
 	int64		consumed;		/* counters: increments when saved */
 	int64		staged;

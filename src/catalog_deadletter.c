@@ -7,7 +7,7 @@
 #include "catalog.h"
 #include "catalog/pg_type.h"
 #include "catalog_deadletter.h"
-#include "executor/spi.h"
+#include "catalog_query.h"
 #include "headers.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -198,8 +198,15 @@ weir_catalog_mark_replayed(int n, const int64 *ids, bytea **values)
 		Oid			argtypes[2] = {INT8OID, BYTEAOID};
 		Datum		args[2] = {Int64GetDatum(ids[i]), PointerGetDatum(values[i])};
 
-		if (SPI_execute_with_args("UPDATE weir_internal.dead_letter SET replayed_at = clock_timestamp(),"
-								  " replayed_value = $2 WHERE id = $1 AND replayed_at IS NULL",
+		if (SPI_execute_with_args("UPDATE weir_internal.dead_letter d SET replayed_at = clock_timestamp(),"
+								  " replayed_value = $2, replayed_generation = s.staging_generation,"
+								  " replayed_watermark = greatest(p.watermark, p.floor),"
+								  " replayed_chunk = (SELECT c.chunk FROM weir_internal.chunk c"
+								  " WHERE c.stream = s.stream AND c.closed_at IS NULL"
+								  " ORDER BY c.created_at DESC LIMIT 1)"
+								  " FROM weir_internal.stream s, weir_internal.stream_partition p"
+								  " WHERE d.id = $1 AND d.replayed_at IS NULL AND s.stream = d.stream"
+								  " AND p.stream = d.stream AND p.partition = d.partition",
 								  2, argtypes, args, values[i] == NULL ? " n" : "  ",
 								  false, 0) != SPI_OK_UPDATE)
 			elog(ERROR, "could not mark dead letter " INT64_FORMAT, ids[i]);
@@ -228,6 +235,96 @@ weir_catalog_withdraw_dead_letters(Oid stream, int32 partition, int64 offset)
 	weir_catalog_leave(&session);
 }
 
+/* Returns a value as bytes in the current context, or NULL. */
+static bytea *
+bytes_of(HeapTuple tuple, int position)
+{
+	bool		isnull;
+	Datum		value = weir_catalog_column(tuple, position, &isnull);
+
+	return isnull ? NULL : DatumGetByteaPCopy(value);
+}
+
+/* Fills in what has been replayed, of a row of the statement below. */
+static void
+read_replayed(HeapTuple tuple, WeirReplayed *replayed)
+{
+	WeirMessage *message = &replayed->message;
+	bytea	   *key = bytes_of(tuple, 5);
+	bytea	   *value = bytes_of(tuple, 6);
+	bool		isnull;
+	Datum		headers;
+
+	memset(replayed, 0, sizeof(*replayed));
+	replayed->id = weir_catalog_int64(tuple, 1, 0);
+	message->partition = weir_catalog_int32(tuple, 2, 0);
+	message->offset = weir_catalog_int64(tuple, 3, 0);
+	message->timestamp = weir_catalog_int64(tuple, 4, 0);
+	(void) weir_catalog_column(tuple, 4, &isnull);
+	message->has_timestamp = !isnull;
+	message->key = key ? VARDATA(key) : NULL;
+	message->key_len = key ? VARSIZE(key) - VARHDRSZ : 0;
+	message->value = value ? VARDATA(value) : NULL;
+	message->value_len = value ? VARSIZE(value) - VARHDRSZ : 0;
+	headers = weir_catalog_column(tuple, 7, &isnull);
+	message->handle = isnull ? NULL : DatumGetJsonbPCopy(headers);
+	replayed->chunk = (Oid) weir_catalog_int32(tuple, 8, 0);
+	replayed->watermark = weir_catalog_int64(tuple, 9, DT_NOBEGIN);
+}
+
+/* Returns dead letters whose rows were replayed, and then lost. */
+List *
+weir_catalog_lost_replayed(Oid stream, int worker, int parallelism, int limit)
+{
+	static WeirCatalogStatement statement = {
+		"SELECT d.id, d.partition, d.kafka_offset, d.kafka_timestamp, d.key,"
+		" coalesce(d.replayed_value, d.value), d.headers, d.replayed_chunk, d.replayed_watermark"
+		" FROM weir_internal.stream s JOIN weir_internal.chunk c ON c.stream = s.stream"
+		" JOIN weir_internal.dead_letter d ON d.replayed_chunk = c.chunk"
+		" WHERE s.stream = $1 AND d.partition >= 0 AND d.partition % $3 = $2"
+		" AND d.replayed_generation < s.staging_generation"
+		" AND (c.closed_at IS NULL OR c.closed_at + s.retention > pg_catalog.clock_timestamp())"
+		" ORDER BY d.replayed_chunk, d.partition, d.replayed_watermark, d.kafka_offset LIMIT $4",
+		4, {REGCLASSOID, INT4OID, INT4OID, INT4OID}
+	};
+	MemoryContext context = CurrentMemoryContext;
+	WeirCatalogSession session;
+	List	   *result = NIL;
+
+	weir_catalog_enter(&session);
+	weir_catalog_execute(&statement,
+						 (Datum[]) {ObjectIdGetDatum(stream), Int32GetDatum(worker),
+							 Int32GetDatum(parallelism), Int32GetDatum(limit)},
+						 NULL, SPI_OK_SELECT);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		MemoryContext old = MemoryContextSwitchTo(context);
+		WeirReplayed *replayed = palloc(sizeof(WeirReplayed));
+
+		read_replayed(SPI_tuptable->vals[i], replayed);
+		result = lappend(result, replayed);
+		MemoryContextSwitchTo(old);
+	}
+	weir_catalog_leave(&session);
+	return result;
+}
+
+/* Says that the row of a dead letter is back. */
+void
+weir_catalog_replayed_is_back(int64 id)
+{
+	static WeirCatalogStatement statement = {
+		"UPDATE weir_internal.dead_letter d SET replayed_generation = s.staging_generation"
+		" FROM weir_internal.stream s WHERE d.id = $1 AND s.stream = d.stream",
+		1, {INT8OID}
+	};
+	WeirCatalogSession session;
+
+	weir_catalog_enter(&session);
+	weir_catalog_execute(&statement, (Datum[]) {Int64GetDatum(id)}, NULL, SPI_OK_UPDATE);
+	weir_catalog_leave(&session);
+}
+
 /* Deletes old dead letters, leaving alone those that somebody else has locked. */
 void
 weir_catalog_purge_dead_letters(int max_age)
@@ -240,6 +337,7 @@ weir_catalog_purge_dead_letters(int max_age)
 	if (SPI_execute_with_args("DELETE FROM weir_internal.dead_letter WHERE id IN"
 							  " (SELECT id FROM weir_internal.dead_letter"
 							  " WHERE failed_at < clock_timestamp() - $1 * interval '1 second'"
+							  " AND replayed_chunk IS NULL"
 							  " ORDER BY failed_at LIMIT 5000 FOR UPDATE SKIP LOCKED)",
 							  1, argtypes, args, NULL, false, 0) != SPI_OK_DELETE)
 		elog(ERROR, "could not purge dead letters");

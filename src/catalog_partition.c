@@ -9,11 +9,12 @@
 #include "catalog.h"
 #include "catalog/pg_type.h"
 #include "catalog_query.h"
+#include "catalog_verdict.h"
 #include "catalog_watermark.h"
 #include "utils/timestamp.h"
 
 #define PROGRESS_COLUMNS \
-	"partition, applied_offset, watermark, floor, idle_since IS NOT NULL, end_offset, last_timestamp"
+	"partition, applied_offset, watermark, floor, idle_since IS NOT NULL, end_offset, last_timestamp, seen"
 
 /* Fills in *progress of a row of PROGRESS_COLUMNS. */
 static void
@@ -34,6 +35,7 @@ read_progress(HeapTuple tuple, WeirProgress *progress)
 	progress->has_last_timestamp = !isnull;
 	if (!isnull)
 		progress->last_timestamp = DatumGetTimestampTz(value);
+	progress->seen = weir_catalog_int64(tuple, 8, DT_NOBEGIN);
 }
 
 /* Returns the progress of every partition registered for a stream. */
@@ -132,14 +134,14 @@ weir_catalog_save_progress(Oid relid, const WeirProgress *progress, int64 expect
 		" consumed = consumed + $6, staged = staged + $7, duplicate = duplicate + $8,"
 		" dead_lettered = dead_lettered + $9, dropped = dropped + $10, skipped = skipped + $11,"
 		" replayed = replayed + $12, end_offset = coalesce($13, end_offset),"
-		" last_timestamp = coalesce($14, last_timestamp), updated_at = pg_catalog.now()"
+		" last_timestamp = coalesce($14, last_timestamp), seen = $15, updated_at = pg_catalog.now()"
 		" WHERE stream = $1 AND partition = $2 AND applied_offset = $3",
-		14, {REGCLASSOID, INT4OID, INT8OID, INT8OID, TIMESTAMPTZOID, INT8OID, INT8OID, INT8OID,
-		INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID}
+		15, {REGCLASSOID, INT4OID, INT8OID, INT8OID, TIMESTAMPTZOID, INT8OID, INT8OID, INT8OID,
+		INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID}
 	};
 	WeirCatalogSession session;
-	Datum		values[14];
-	char		nulls[] = "              ";
+	Datum		values[15];
+	char		nulls[] = "               ";
 	bool		found;
 
 	values[0] = ObjectIdGetDatum(relid);
@@ -160,6 +162,7 @@ weir_catalog_save_progress(Oid relid, const WeirProgress *progress, int64 expect
 	values[13] = TimestampTzGetDatum(progress->last_timestamp);
 	if (!progress->has_last_timestamp)
 		nulls[13] = 'n';
+	values[14] = TimestampTzGetDatum(progress->seen);
 
 	weir_catalog_enter(&session);
 	found = weir_catalog_execute(&statement, values, nulls, SPI_OK_UPDATE);
@@ -218,6 +221,8 @@ weir_catalog_rewind_partition(Oid relid, const WeirProgress *mark)
 									 Int64GetDatum(mark->dropped), Int64GetDatum(mark->skipped)},
 								 NULL, SPI_OK_UPDATE);
 	weir_catalog_leave(&session);
+	if (found)
+		weir_catalog_rewind_ranges(relid, mark->partition, mark->applied_offset);
 	return found;
 }
 
@@ -233,6 +238,7 @@ weir_catalog_move_partition(Oid relid, int32 partition, int64 offset)
 	WeirCatalogSession session;
 	bool		found;
 
+	weir_catalog_break_ranges(relid, partition, offset);
 	weir_catalog_enter(&session);
 	found = weir_catalog_execute(&statement,
 								 (Datum[]) {ObjectIdGetDatum(relid), Int32GetDatum(partition), Int64GetDatum(offset)},

@@ -13,6 +13,7 @@
 #include "access/xact.h"
 #include "apply.h"
 #include "catalog_deadletter.h"
+#include "catalog_verdict.h"
 #include "commands/trigger.h"
 #include "errors.h"
 #include "guc.h"
@@ -20,6 +21,7 @@
 #include "nodes/makefuncs.h"
 #include "owner.h"
 #include "pipeline.h"
+#include "refill.h"
 #include "rotate.h"
 #include "stage.h"
 #include "storage/lmgr.h"
@@ -70,6 +72,22 @@ purge_sometimes(void)
 	weir_catalog_purge_dead_letters(weir_dead_letter_retention);
 }
 
+/* Notes which child has a partition's rows from here on, unless that is known. */
+static void
+note_range(WeirRuntime *runtime, const WeirPartitionWork *work)
+{
+	int32		partition = work->progress.partition;
+	MemoryContext old;
+
+	if (bms_is_member(partition + 1, runtime->noted) ||
+		!weir_catalog_note_range(runtime->relid, runtime->chunk, partition, work->expected,
+								 work->watermark, work->seen))
+		return;
+	old = MemoryContextSwitchTo(runtime->context);
+	runtime->noted = bms_add_member(runtime->noted, partition + 1);
+	MemoryContextSwitchTo(old);
+}
+
 /* Saves what the batch did besides its rows; false if a partition has moved meanwhile. */
 static bool
 save(WeirApply *apply, WeirCounts *counts)
@@ -83,12 +101,15 @@ save(WeirApply *apply, WeirCounts *counts)
 
 		if (!weir_catalog_save_progress(relid, &work->progress, work->expected))
 			return false;
+		if (work->progress.consumed > 0)
+			note_range(apply->runtime, work);
 		counts->accepted += work->progress.staged;
 		counts->duplicate += work->progress.duplicate;
 		counts->dead_lettered += work->progress.dead_lettered;
 		counts->dropped += work->progress.dropped;
 		counts->skipped += work->progress.skipped;
 	}
+	weir_verdict_log(&apply->verdicts, relid, apply->runtime->chunk);
 	weir_catalog_add_dead_letters(relid, apply->batch, &apply->letters);
 	purge_sometimes();
 	return true;
@@ -373,6 +394,8 @@ weir_pipeline_replay(Oid stream, WeirBatch *batch, bool *failed)
 	WeirApply	apply;
 	WeirCounts	counts;
 
+	/* before there are rows again that a crash has not emptied */
+	weir_refill_plan(stream);
 	weir_apply_begin(&apply, runtime, batch, palloc0(sizeof(WeirStreak)));
 	apply.replay = true;
 	run_in_session(runtime, &apply, batch);

@@ -2,7 +2,7 @@
  * runtime.c
  *	  A stream's definition compiled for running, kept from batch to batch.
  *
- * One entry per stream and session.  Whoever changes a definition invalidates
+ * One entry per stream and session, and per child that is being refilled.  Whoever changes a definition invalidates
  * the relcache entry of the staging table (catalog.c), as ALTER TABLE does by
  * itself; that is what marks entries as stale here.
  */
@@ -20,9 +20,15 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
+typedef struct RuntimeKey
+{
+	Oid			relid;
+	Oid			chunk;			/* InvalidOid: whichever takes new rows */
+} RuntimeKey;
+
 typedef struct RuntimeEntry
 {
-	Oid			relid;			/* hash key */
+	RuntimeKey	key;
 	WeirRuntime *runtime;
 } RuntimeEntry;
 
@@ -51,19 +57,20 @@ invalidate(Datum arg, Oid relid)
 }
 
 static RuntimeEntry *
-find_entry(Oid relid)
+find_entry(Oid relid, Oid chunk)
 {
+	RuntimeKey	key = {relid, chunk};
 	bool		found;
 	RuntimeEntry *entry;
 
 	if (runtimes == NULL)
 	{
-		HASHCTL		ctl = {.keysize = sizeof(Oid),.entrysize = sizeof(RuntimeEntry),.hcxt = TopMemoryContext};
+		HASHCTL		ctl = {.keysize = sizeof(RuntimeKey),.entrysize = sizeof(RuntimeEntry),.hcxt = TopMemoryContext};
 
 		runtimes = hash_create("pg_weir streams", 16, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 		CacheRegisterRelcacheCallback(invalidate, (Datum) 0);
 	}
-	entry = hash_search(runtimes, &relid, HASH_ENTER, &found);
+	entry = hash_search(runtimes, &key, HASH_ENTER, &found);
 	if (!found)
 		entry->runtime = NULL;
 	return entry;
@@ -103,9 +110,9 @@ weir_runtime_recompile(WeirRuntime *runtime, Relation child)
 		weir_constrain_may_throw(runtime->constrainer);
 }
 
-/* Makes a runtime; NULL if relid is not a stream. */
+/* Makes a runtime; NULL if relid is not a stream.  chunk may be InvalidOid. */
 static WeirRuntime *
-build(Oid relid)
+build(Oid relid, Oid chunk)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pg_weir stream",
 												  ALLOCSET_DEFAULT_SIZES);
@@ -124,7 +131,7 @@ build(Oid relid)
 		MemoryContextDelete(context);
 		return NULL;
 	}
-	runtime->chunk = weir_chunk_current(relid);
+	runtime->chunk = OidIsValid(chunk) ? chunk : weir_chunk_current(relid);
 	child = table_open(runtime->chunk, AccessShareLock);
 	runtime->tupdesc = CreateTupleDescCopyConstr(RelationGetDescr(child));
 	runtime->slot_ops = table_slot_callbacks(child);
@@ -143,11 +150,11 @@ build(Oid relid)
 	return runtime;
 }
 
-/* Returns the runtime of a stream, or NULL. */
+/* Returns the runtime of a stream and a child, or NULL. */
 WeirRuntime *
-weir_runtime_get(Oid relid)
+weir_runtime_get_for(Oid relid, Oid chunk)
 {
-	RuntimeEntry *entry = find_entry(relid);
+	RuntimeEntry *entry = find_entry(relid, chunk);
 	WeirRuntime *fresh;
 
 	/* invalidations that were sent while we waited for the fence */
@@ -156,7 +163,7 @@ weir_runtime_get(Oid relid)
 	if (entry->runtime != NULL && (entry->runtime->valid || entry->runtime->busy))
 		return entry->runtime;
 
-	fresh = build(relid);
+	fresh = build(relid, chunk);
 	if (entry->runtime != NULL)
 	{
 		MemoryContextDelete(entry->runtime->context);
@@ -170,14 +177,17 @@ weir_runtime_get(Oid relid)
 	return fresh;
 }
 
-/* Forgets that a batch was being applied, and lets go of its rows. */
-void
-weir_runtime_release(Oid relid)
+/* Returns the runtime of a stream, or NULL. */
+WeirRuntime *
+weir_runtime_get(Oid relid)
 {
-	WeirRuntime *runtime = find_entry(relid)->runtime;
+	return weir_runtime_get_for(relid, InvalidOid);
+}
 
-	if (runtime == NULL)
-		return;
+/* Forgets that a batch was being applied, and lets go of its rows. */
+static void
+release(WeirRuntime *runtime)
+{
 	runtime->busy = false;
 	for (int i = 0; i < WEIR_LOT && runtime->slots[i] != NULL; i++)
 	{
@@ -185,6 +195,23 @@ weir_runtime_release(Oid relid)
 			ExecClearTuple(runtime->slots[i]);
 	}
 	MemoryContextReset(runtime->lot);
+}
+
+/* Does so for whatever child it was being applied to. */
+void
+weir_runtime_release(Oid relid)
+{
+	HASH_SEQ_STATUS status;
+	RuntimeEntry *entry;
+
+	if (runtimes == NULL)
+		return;
+	hash_seq_init(&status, runtimes);
+	while ((entry = hash_seq_search(&status)) != NULL)
+	{
+		if (entry->key.relid == relid && entry->runtime != NULL)
+			release(entry->runtime);
+	}
 }
 
 /* Returns the i-th slot of a lot, empty. */

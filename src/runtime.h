@@ -13,6 +13,7 @@
 #include "eventtime.h"
 #include "executor/tuptable.h"
 #include "metadata.h"
+#include "nodes/bitmapset.h"
 #include "utils/relcache.h"
 
 /* Rows are decoded and written in lots of this many, so that they stay in the CPU's cache. */
@@ -20,9 +21,10 @@
 
 typedef struct WeirRuntime
 {
-	Oid			relid;			/* hash key */
+	Oid			relid;
 	bool		valid;			/* cleared when the definition or a table changes */
 	bool		busy;			/* a batch is being applied with it */
+	Bitmapset  *noted;			/* partitions + 1 whose range in this child is in the catalogue */
 	MemoryContext context;		/* of all below */
 	WeirStream *stream;
 	Oid			chunk;			/* child that takes the rows */
@@ -44,6 +46,9 @@ typedef struct WeirRuntime
  * is not a stream (any more).  The caller holds the batch fence.
  */
 extern WeirRuntime *weir_runtime_get(Oid relid);
+
+/* The same for writing into a child of our choice, which is there and locked. */
+extern WeirRuntime *weir_runtime_get_for(Oid relid, Oid chunk);
 
 /*
  * Compiles the decoder and the constraints anew: after an error that came out

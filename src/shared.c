@@ -39,6 +39,7 @@ typedef struct SharedState
 static const char *const state_names[] = {
 	[WEIR_WAITING] = "waiting for a slot",
 	[WEIR_STARTING] = "starting",
+	[WEIR_REFILLING] = "refilling",
 	[WEIR_RUNNING] = "running",
 	[WEIR_IDLE] = "idle",
 	[WEIR_RETRYING] = "retrying",
@@ -114,6 +115,13 @@ const char *
 weir_shared_state_name(WeirWorkerState state)
 {
 	return state_names[state];
+}
+
+/* Tells whether a worker in this state applies what there is. */
+bool
+weir_shared_is_well(WeirWorkerState state)
+{
+	return state == WEIR_REFILLING || state == WEIR_RUNNING || state == WEIR_IDLE;
 }
 
 int
@@ -494,7 +502,7 @@ weir_shared_set_state(WeirWorkerState state, const char *error, const char *hint
 		strlcpy(slot->last_hint, hint ? hint : "", WEIR_ERROR_LEN);
 		slot->last_error_at = GetCurrentTimestamp();
 	}
-	if (state == WEIR_RUNNING || state == WEIR_IDLE)
+	if (weir_shared_is_well(state))
 		slot->failures = 0;
 	LWLockRelease(shared->lock);
 }

@@ -18,10 +18,11 @@ struct PGPROC;
 typedef enum WeirWorkerState
 {
 	WEIR_WAITING,				/* no process to be had; -> STARTING */
-	WEIR_STARTING,				/* connecting, looking up partitions; -> RUNNING, RETRYING, FAILED, STOPPING */
-	WEIR_RUNNING,				/* applying; -> IDLE, RETRYING, FAILED, STOPPING */
-	WEIR_IDLE,					/* read to the end; -> RUNNING, RETRYING, FAILED, STOPPING */
-	WEIR_RETRYING,				/* environment at fault, tries again; -> RUNNING, FAILED, STOPPING */
+	WEIR_STARTING,				/* connecting, looking up partitions; -> REFILLING, RUNNING, RETRYING, FAILED, STOPPING */
+	WEIR_REFILLING,				/* applying, and reading again what a crash has emptied; -> RUNNING, RETRYING, FAILED, STOPPING */
+	WEIR_RUNNING,				/* applying; -> REFILLING, IDLE, RETRYING, FAILED, STOPPING */
+	WEIR_IDLE,					/* read to the end; -> REFILLING, RUNNING, RETRYING, FAILED, STOPPING */
+	WEIR_RETRYING,				/* environment at fault, tries again; -> REFILLING, RUNNING, FAILED, STOPPING */
 	WEIR_FAILED,				/* definition or lost data at fault, stays until the user acts; -> STOPPING */
 	WEIR_STOPPING				/* leaving; -> slot freed, or STARTING in the next process */
 } WeirWorkerState;
@@ -69,6 +70,7 @@ typedef enum WeirLeave
 extern void weir_shared_request(void);	/* from _PG_init */
 extern bool weir_shared_available(void);
 extern const char *weir_shared_state_name(WeirWorkerState state);
+extern bool weir_shared_is_well(WeirWorkerState state); /* does a worker in it apply what there is? */
 
 /* Reads slot i (0 .. weir_shared_nslots() - 1) under the lock; false: not in use. */
 extern int	weir_shared_nslots(void);

@@ -40,6 +40,7 @@ struct WeirStager
 	TransitionCaptureState *capture;
 	BulkInsertState bulk;
 	CommandId	cid;
+	bool		fire;
 };
 
 /* The staging table whose BEFORE triggers we are firing, and how deep in triggers we were then. */
@@ -121,7 +122,7 @@ fire_before(WeirStager *stager)
 
 /* Begins an insert. */
 WeirStager *
-weir_stage_begin(Relation parent, Relation child)
+weir_stage_begin(Relation parent, Relation child, bool fire)
 {
 	WeirStager *stager = palloc0(sizeof(WeirStager));
 	EState	   *estate = CreateExecutorState();
@@ -129,6 +130,7 @@ weir_stage_begin(Relation parent, Relation child)
 
 	stager->child = child;
 	stager->estate = estate;
+	stager->fire = fire;
 	stager->parent_info = makeNode(ResultRelInfo);
 	InitResultRelInfo(stager->parent_info, parent, 0, NULL, 0);
 	stager->child_info = makeNode(ResultRelInfo);
@@ -145,8 +147,11 @@ weir_stage_begin(Relation parent, Relation child)
 	estate->es_snapshot = RegisterSnapshot(GetActiveSnapshot());
 
 	AfterTriggerBeginQuery();
-	stager->capture = MakeTransitionCaptureState(parent->trigdesc, RelationGetRelid(parent), CMD_INSERT);
-	fire_before(stager);
+	if (fire)
+	{
+		stager->capture = MakeTransitionCaptureState(parent->trigdesc, RelationGetRelid(parent), CMD_INSERT);
+		fire_before(stager);
+	}
 	stager->bulk = GetBulkInsertState();
 	return stager;
 }
@@ -181,7 +186,8 @@ weir_stage_fire(WeirStager *stager)
 	FreeBulkInsertState(stager->bulk);
 	table_finish_bulk_insert(stager->child, 0);
 
-	ExecASInsertTriggers(estate, stager->parent_info, stager->capture);
+	if (stager->fire)
+		ExecASInsertTriggers(estate, stager->parent_info, stager->capture);
 	AfterTriggerEndQuery(estate);
 
 	ExecCloseIndices(stager->child_info);

@@ -22,15 +22,15 @@ typedef struct WeirStaging
 
 /*
  * Begins an insert of rows into child, seen by triggers and transition tables
- * as an insert into parent.  Both are open and locked RowExclusive; an active
- * snapshot is set.
+ * as an insert into parent, or with !fire by no trigger at all.  Both are open
+ * and locked RowExclusive; an active snapshot is set.
  */
-extern WeirStager *weir_stage_begin(Relation parent, Relation child);
+extern WeirStager *weir_stage_begin(Relation parent, Relation child, bool fire);
 
 /* Writes rows; their tts_tid is set afterwards. */
 extern void weir_stage_rows(WeirStager *stager, TupleTableSlot **slots, int nslots);
 
-/* Fires the statement triggers (with their transition tables) and ends the insert. */
+/* Fires the statement triggers (with their transition tables), if they are to fire, and ends the insert. */
 extern void weir_stage_fire(WeirStager *stager);
 
 /* Is this session writing into this relation right now? The guard asks. */

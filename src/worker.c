@@ -43,6 +43,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "worker.h"
+#include "worker_refill.h"
 #include "worker_source.h"
 #include "worker_state.h"
 
@@ -68,7 +69,9 @@ typedef struct Worker
 	MemoryContext batch_context;	/* reset after every batch and failure */
 	WeirStream *stream;			/* NULL: not loaded yet */
 	WeirSource	source;
+	WeirRefiller refiller;
 	WaitEventSet *waits;
+	bool		waits_for_refill;	/* its consumer is among them */
 
 	WeirBatch	batch;			/* messages and positions are allocated once */
 	Size		batch_bytes;
@@ -285,15 +288,28 @@ take_fence(Worker *worker)
 	}
 }
 
-/* Sleeps on latch and pipe. */
+/* Sleeps on latch and pipes. */
 static void
 make_wait_set(Worker *worker)
 {
-	worker->waits = weir_create_wait_event_set(3);
+	if (worker->waits)
+		FreeWaitEventSet(worker->waits);
+	worker->waits = weir_create_wait_event_set(4);
 	AddWaitEventToSet(worker->waits, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
 	AddWaitEventToSet(worker->waits, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
 	AddWaitEventToSet(worker->waits, WL_SOCKET_READABLE, weir_consumer_fd(worker->source.consumer),
-					  NULL, NULL);
+					  NULL, worker->source.consumer);
+	worker->waits_for_refill = worker->refiller.source.consumer != NULL;
+	if (worker->waits_for_refill)
+		AddWaitEventToSet(worker->waits, WL_SOCKET_READABLE, weir_consumer_fd(worker->refiller.source.consumer),
+						  NULL, worker->refiller.source.consumer);
+}
+
+/* The state of a worker that has something to do, and can. */
+static WeirWorkerState
+busy_state(const Worker *worker)
+{
+	return weir_refiller_has_work(&worker->refiller) ? WEIR_REFILLING : WEIR_RUNNING;
 }
 
 /* Gets ready to consume: definition, fence, consumer, partitions. */
@@ -304,12 +320,15 @@ prepare(Worker *worker)
 
 	load_definition(worker);
 	take_fence(worker);
+	/* before the first batch brings rows that a crash has not emptied */
+	weir_refill_plan_alone(worker->slot.stream);
 	if (!worker->source.consumer)
 	{
-		weir_source_open(&worker->source, worker->stream, worker->slot.worker);
+		weir_source_open(&worker->source, worker->stream, worker->slot.worker, weir_worker_memory);
 		make_wait_set(worker);
 	}
 	weir_source_assign(&worker->source, worker->stream);
+	weir_refiller_begin(&worker->refiller, worker->stream, worker->slot.worker);
 	allocate_positions(worker);
 	MemoryContextReset(worker->batch_context);
 
@@ -317,7 +336,7 @@ prepare(Worker *worker)
 	worker->last_message = now;
 	worker->doubt_since = 0;
 	worker->next_refresh = TimestampTzPlusMilliseconds(now, REFRESH_MS);
-	weir_worker_enter(WEIR_RUNNING, NULL, NULL, 0);
+	weir_worker_enter(busy_state(worker), NULL, NULL, 0);
 }
 
 /* ---- consuming ---- */
@@ -329,7 +348,7 @@ see_life(Worker *worker)
 	worker->doubt_since = 0;
 	if (weir_worker_current() != WEIR_RETRYING)
 		return;
-	weir_worker_enter(WEIR_RUNNING, NULL, NULL, 0);
+	weir_worker_enter(busy_state(worker), NULL, NULL, 0);
 	/* Much may have changed while it was away. */
 	worker->next_refresh = GetCurrentTimestamp();
 }
@@ -458,7 +477,7 @@ apply_batch(Worker *worker)
 				release_batch(worker);
 				(void) pgstat_report_stat(false);
 				if (weir_worker_current() == WEIR_RETRYING)
-					weir_worker_enter(WEIR_RUNNING, NULL, NULL, 0);
+					weir_worker_enter(busy_state(worker), NULL, NULL, 0);
 				return true;
 			case WEIR_CHANGED:
 				/* If it keeps happening, not as fast as we can. */
@@ -539,7 +558,7 @@ sleep_for_news(Worker *worker, TimestampTz due)
 {
 	static uint32 wait_event = 0;
 	TimestampTz until = worker->next_refresh;
-	WaitEvent	events[3];
+	WaitEvent	events[4];
 	int			n;
 	long		ms;
 
@@ -551,6 +570,8 @@ sleep_for_news(Worker *worker, TimestampTz due)
 	if (worker->doubt_since != 0 && weir_worker_current() != WEIR_RETRYING)
 		sooner(&until, TimestampTzPlusMilliseconds(worker->doubt_since, DOUBT_MS + 1));
 
+	if (weir_worker_current() == WEIR_REFILLING && worker->refiller.next_try > GetCurrentTimestamp())
+		sooner(&until, worker->refiller.next_try);
 	if (worker->stream->idle_timeout != 0)
 		sooner(&until, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), IDLENESS_MS));
 
@@ -566,15 +587,46 @@ sleep_for_news(Worker *worker, TimestampTz due)
 		if (events[i].events & WL_LATCH_SET)
 			ResetLatch(MyLatch);
 		if (events[i].events & WL_SOCKET_READABLE)
-			weir_consumer_drain(worker->source.consumer);
+			weir_consumer_drain(events[i].user_data);
 	}
+}
+
+/*
+ * Does a little of the refill, if there is one.  When it is complete the
+ * process leaves for a fresh one, as a second Kafka client cannot be got rid
+ * of without waiting for its threads.
+ */
+static WeirRefillStep
+refill_a_little(Worker *worker)
+{
+	WeirRefillStep step;
+
+	if (weir_worker_current() != WEIR_REFILLING)
+		return WEIR_REFILL_NOTHING;
+	step = weir_refiller_step(&worker->refiller, worker->stream);
+	MemoryContextSwitchTo(worker->batch_context);
+	if (worker->refiller.dead)
+		leave(WEIR_LEAVE_LOST);
+	if (step == WEIR_REFILL_COMPLETE)
+	{
+		ereport(LOG,
+				(errmsg("staged rows of stream \"%s\" that were lost in a crash are back", worker->stream->name)));
+		weir_worker_enter(WEIR_RUNNING, NULL, NULL, 0);
+		if (worker->refiller.source.consumer)
+			leave(WEIR_LEAVE_RESTART);
+	}
+	else if (worker->refiller.source.consumer && !worker->waits_for_refill)
+		make_wait_set(worker);
+	return step;
 }
 
 /* Consumes until something must be looked at anew. */
 static void
 consume(Worker *worker)
 {
-	for (;;)
+	WeirRefillStep step = WEIR_REFILL_NOTHING;
+
+	while (step != WEIR_REFILL_AGAIN)
 	{
 		TimestampTz now;
 		TimestampTz due;
@@ -591,6 +643,7 @@ consume(Worker *worker)
 		{
 			if (!apply_batch(worker))
 				return;
+			step = refill_a_little(worker);
 			continue;
 		}
 		notice_idleness(worker, now);
@@ -599,7 +652,9 @@ consume(Worker *worker)
 			weir_pipeline_maintain(worker->slot.stream);
 		if (!refresh(worker, now))
 			return;
-		sleep_for_news(worker, due);
+		step = refill_a_little(worker);
+		if (step == WEIR_REFILL_NOTHING)
+			sleep_for_news(worker, due);
 	}
 }
 

@@ -16,7 +16,6 @@
 #include "access/xact.h"
 #include "compat.h"
 #include "foreign/foreign.h"
-#include "guc.h"
 #include "kafka_options.h"
 #include "startpoint.h"
 #include "utils/acl.h"
@@ -127,7 +126,7 @@ server_of(const WeirStream *stream)
 
 /* Opens the consumer. */
 void
-weir_source_open(WeirSource *source, const WeirStream *stream, int worker)
+weir_source_open(WeirSource *source, const WeirStream *stream, int worker, int memory_mb)
 {
 	WeirConsumerSpec spec;
 	char		group_id[128];
@@ -140,7 +139,7 @@ weir_source_open(WeirSource *source, const WeirStream *stream, int worker)
 	spec.topic = stream->topic;
 	spec.group_id = group_id;
 	spec.isolation_level = stream->isolation_level;
-	spec.memory_mb = weir_worker_memory;
+	spec.memory_mb = memory_mb;
 	source->worker = worker;
 	source->consumer = weir_consumer_open(&spec);
 }

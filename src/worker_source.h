@@ -23,8 +23,8 @@ typedef struct WeirSource
  * environment what may mend itself, with another one what the user must see to.
  */
 
-/* Opens the consumer with the rights and secrets of the stream's owner. */
-extern void weir_source_open(WeirSource *source, const WeirStream *stream, int worker);
+/* Opens the consumer with the rights and secrets of the stream's owner, and so many megabytes. */
+extern void weir_source_open(WeirSource *source, const WeirStream *stream, int worker, int memory_mb);
 
 /* Registers partitions that are new, and reads ours from their applied offsets. */
 extern void weir_source_assign(WeirSource *source, const WeirStream *stream);

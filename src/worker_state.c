@@ -18,10 +18,11 @@
 /* Which states may follow which: the comments of WeirWorkerState, once more. */
 static const int next_states[] PG_USED_FOR_ASSERTS_ONLY = {
 	[WEIR_WAITING] = TO(WEIR_STARTING),
-	[WEIR_STARTING] = TO(WEIR_RUNNING) | TO(WEIR_RETRYING) | TO(WEIR_FAILED) | TO(WEIR_STOPPING),
-	[WEIR_RUNNING] = TO(WEIR_IDLE) | TO(WEIR_RETRYING) | TO(WEIR_FAILED) | TO(WEIR_STOPPING),
-	[WEIR_IDLE] = TO(WEIR_RUNNING) | TO(WEIR_RETRYING) | TO(WEIR_FAILED) | TO(WEIR_STOPPING),
-	[WEIR_RETRYING] = TO(WEIR_RUNNING) | TO(WEIR_FAILED) | TO(WEIR_STOPPING),
+	[WEIR_STARTING] = TO(WEIR_REFILLING) | TO(WEIR_RUNNING) | TO(WEIR_RETRYING) | TO(WEIR_FAILED) | TO(WEIR_STOPPING),
+	[WEIR_REFILLING] = TO(WEIR_RUNNING) | TO(WEIR_RETRYING) | TO(WEIR_FAILED) | TO(WEIR_STOPPING),
+	[WEIR_RUNNING] = TO(WEIR_REFILLING) | TO(WEIR_IDLE) | TO(WEIR_RETRYING) | TO(WEIR_FAILED) | TO(WEIR_STOPPING),
+	[WEIR_IDLE] = TO(WEIR_REFILLING) | TO(WEIR_RUNNING) | TO(WEIR_RETRYING) | TO(WEIR_FAILED) | TO(WEIR_STOPPING),
+	[WEIR_RETRYING] = TO(WEIR_REFILLING) | TO(WEIR_RUNNING) | TO(WEIR_FAILED) | TO(WEIR_STOPPING),
 	[WEIR_FAILED] = TO(WEIR_STOPPING),
 	[WEIR_STOPPING] = 0,
 };
@@ -55,7 +56,7 @@ log_change(WeirWorkerState next, const char *why, const char *hint)
 		ereport(LOG,
 				(errmsg("stream \"%s\" is retrying: %s", stream_name, why),
 				 hint && *hint ? errhint("%s", hint) : 0));
-	else if (current == WEIR_RETRYING && next == WEIR_RUNNING)
+	else if (current == WEIR_RETRYING && weir_shared_is_well(next))
 		ereport(LOG, (errmsg("stream \"%s\" is running again", stream_name)));
 }
 
@@ -75,5 +76,6 @@ weir_worker_enter(WeirWorkerState next, const char *why, const char *hint, Times
 	current = next;
 
 	snprintf(activity, sizeof(activity), "%s: %s", stream_name, weir_shared_state_name(next));
-	pgstat_report_activity(next == WEIR_RUNNING || next == WEIR_STARTING ? STATE_RUNNING : STATE_IDLE, activity);
+	pgstat_report_activity(next == WEIR_RUNNING || next == WEIR_REFILLING || next == WEIR_STARTING ?
+						   STATE_RUNNING : STATE_IDLE, activity);
 }

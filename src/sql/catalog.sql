@@ -32,6 +32,7 @@ CREATE TABLE weir_internal.stream (
     runs_on text,                               -- database that runs it; NULL: stopped
     cluster_id text,                            -- Kafka's, once seen
     held_watermark timestamptz NOT NULL DEFAULT '-infinity',    -- the stream watermark is never less
+    staging_generation bigint NOT NULL DEFAULT 1,   -- how often staged rows were lost, and one; see staging_marker
     definition_version bigint NOT NULL DEFAULT 1
 );
 COMMENT ON TABLE weir_internal.stream IS 'streams: one row per staging table';
@@ -46,6 +47,7 @@ CREATE TABLE weir_internal.stream_partition (
     partition int,
     applied_offset bigint NOT NULL,             -- everything below is applied
     watermark timestamptz NOT NULL DEFAULT '-infinity',
+    seen timestamptz NOT NULL DEFAULT '-infinity',  -- greatest event time of what was accepted
     consumed bigint NOT NULL DEFAULT 0,
     staged bigint NOT NULL DEFAULT 0,
     duplicate bigint NOT NULL DEFAULT 0,
@@ -91,6 +93,72 @@ COMMENT ON TABLE weir_internal.chunk IS 'child tables that hold the staged rows 
 -- Dumped: says which children belong to which stream.
 SELECT pg_catalog.pg_extension_config_dump('weir_internal.chunk', '');
 
+-- From which offset on a partition's messages went to a child, and what held
+-- there: with that a refill gives rows the same _watermark again.  A new one
+-- begins with the child, with a change of what is noted here, and after a seek.
+CREATE TABLE weir_internal.chunk_checkpoint (
+    stream regclass NOT NULL,
+    chunk regclass,
+    partition int,
+    first_offset bigint,
+    end_offset bigint,                          -- where a seek broke off; NULL: up to the next one
+    watermark timestamptz NOT NULL,             -- before first_offset
+    seen timestamptz NOT NULL,                  -- greatest event time before first_offset
+    max_out_of_orderness interval NOT NULL,
+    isolation_level text NOT NULL,
+    cluster_id text,
+    PRIMARY KEY (chunk, partition, first_offset)
+);
+CREATE INDEX ON weir_internal.chunk_checkpoint (stream, partition, first_offset);
+COMMENT ON TABLE weir_internal.chunk_checkpoint IS 'ranges of offsets that went to a child, with the watermark at their beginning';
+-- Dumped: belongs to the children.
+SELECT pg_catalog.pg_extension_config_dump('weir_internal.chunk_checkpoint', '');
+
+-- The verdict log: offsets that were consumed and not staged.  A row per batch
+-- and partition that has any.  verdict.c knows the encoding.
+CREATE TABLE weir_internal.verdict (
+    stream regclass,
+    chunk regclass NOT NULL,
+    partition int,
+    first_offset bigint NOT NULL,
+    last_offset bigint,                         -- what is encoded beyond that does not count
+    skipped bytea NOT NULL,
+    PRIMARY KEY (stream, partition, last_offset)
+);
+CREATE INDEX ON weir_internal.verdict (chunk);
+COMMENT ON TABLE weir_internal.verdict IS 'offsets that were consumed and not staged, for as long as the rows of their time';
+-- Dumped: belongs to the children.
+SELECT pg_catalog.pg_extension_config_dump('weir_internal.verdict', '');
+
+-- Unlogged like staged rows: a crash empties both.  Where a stream has no row
+-- here with its staging_generation, its rows are lost, not just none.
+CREATE UNLOGGED TABLE weir_internal.staging_marker (
+    stream regclass PRIMARY KEY,
+    generation bigint NOT NULL
+);
+COMMENT ON TABLE weir_internal.staging_marker IS 'streams whose staged rows are there, or planned to come back';
+-- Dumped: with the staged rows or, by --no-unlogged-table-data, without them.
+SELECT pg_catalog.pg_extension_config_dump('weir_internal.staging_marker', '');
+
+-- Ranges of offsets that are to be read again.  Unlogged: another crash plans anew.
+CREATE UNLOGGED TABLE weir_internal.refill (
+    stream regclass,
+    partition int,
+    chunk regclass NOT NULL,
+    first_offset bigint,
+    next_offset bigint NOT NULL,                -- everything below is in the child
+    until_offset bigint NOT NULL,
+    watermark timestamptz NOT NULL,             -- before next_offset
+    max_out_of_orderness interval NOT NULL,
+    isolation_level text NOT NULL,
+    cluster_id text,
+    lost boolean NOT NULL DEFAULT false,        -- Kafka does not have it any more
+    PRIMARY KEY (stream, partition, first_offset)
+) WITH (fillfactor = 25);
+COMMENT ON TABLE weir_internal.refill IS 'what is still to be read again of staged rows that a crash has emptied';
+-- Dumped: says how far the rows of the same snapshot are.
+SELECT pg_catalog.pg_extension_config_dump('weir_internal.refill', '');
+
 -- Messages that could not be applied.
 CREATE TABLE weir_internal.dead_letter (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -110,10 +178,14 @@ CREATE TABLE weir_internal.dead_letter (
     object_name text,
     failed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     replayed_at timestamptz,
-    replayed_value bytea                        -- where a transform changed it
+    replayed_value bytea,                       -- where a transform changed it
+    replayed_chunk regclass,                    -- child that got the row, while there is that child
+    replayed_watermark timestamptz,             -- the row's _watermark
+    replayed_generation bigint                  -- staging_generation that the row is in
 );
 CREATE INDEX ON weir_internal.dead_letter (stream, partition, kafka_offset);
 CREATE INDEX ON weir_internal.dead_letter (failed_at);
+CREATE INDEX ON weir_internal.dead_letter (replayed_chunk) WHERE replayed_chunk IS NOT NULL;
 COMMENT ON TABLE weir_internal.dead_letter IS 'messages that could not be applied, kept whole with the reason';
 -- Dumped: the only copy of what failed; its sequence with it.
 SELECT pg_catalog.pg_extension_config_dump('weir_internal.dead_letter', '');

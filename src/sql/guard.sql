@@ -69,10 +69,17 @@ BEGIN
     WHERE classid = 'pg_class'::regclass AND objsubid = 0 AND object_type = 'table';
     IF gone IS NOT NULL THEN
         DELETE FROM weir_internal.chunk WHERE chunk::oid = ANY (gone) OR stream::oid = ANY (gone);
+        IF FOUND THEN
+            DELETE FROM weir_internal.chunk_checkpoint WHERE chunk::oid = ANY (gone) OR stream::oid = ANY (gone);
+            DELETE FROM weir_internal.verdict WHERE chunk::oid = ANY (gone) OR stream::oid = ANY (gone);
+            DELETE FROM weir_internal.refill WHERE chunk::oid = ANY (gone) OR stream::oid = ANY (gone);
+            UPDATE weir_internal.dead_letter SET replayed_chunk = NULL WHERE replayed_chunk = ANY (gone::regclass[]);
+        END IF;
         DELETE FROM weir_internal.stream WHERE stream::oid = ANY (gone);
         IF FOUND THEN
             DELETE FROM weir_internal.stream_partition WHERE stream::oid = ANY (gone);
             DELETE FROM weir_internal.watermark_floor WHERE stream::oid = ANY (gone);
+            DELETE FROM weir_internal.staging_marker WHERE stream::oid = ANY (gone);
             DELETE FROM weir_internal.dead_letter WHERE stream::oid = ANY (gone);
             PERFORM weir_internal.ring();
         END IF;

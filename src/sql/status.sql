@@ -38,6 +38,14 @@ WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE');
 COMMENT ON VIEW weir.stream_stats IS
 'Per partition: what became of its messages, how far it is applied, and the lag in messages (against the last stable offset) and in time (age of the last applied message, while there is more). Partition -1 holds what weir.ingest brought to a Kafka stream.';
 
+-- What is to be read again, and whether it can be: offsets are of one cluster,
+-- and what an isolation level leaves out is not in the verdict log.
+CREATE VIEW weir_internal.refill_status AS
+SELECT r.*, NOT r.lost AND r.cluster_id IS NOT DISTINCT FROM s.cluster_id
+            AND r.isolation_level = s.isolation_level AS readable
+FROM weir_internal.refill r JOIN weir_internal.stream s ON s.stream = r.stream;
+COMMENT ON VIEW weir_internal.refill_status IS 'ranges of offsets that are to be read again, and whether they can be';
+
 CREATE VIEW weir.status WITH (security_barrier) AS
 WITH p AS (
     SELECT stream, min(watermark) FILTER (WHERE partition >= 0 AND idle_since IS NULL) AS watermark,
@@ -50,6 +58,10 @@ WITH p AS (
     SELECT c.stream, count(*) AS staging_tables,
            count(*) FILTER (WHERE c.closed_at + st.retention < pg_catalog.clock_timestamp()) AS staging_tables_overdue
     FROM weir_internal.chunk c JOIN weir_internal.stream st ON st.stream = c.stream GROUP BY c.stream
+), r AS (
+    SELECT stream, sum(until_offset - next_offset) FILTER (WHERE readable)::bigint AS refill_left,
+           sum(until_offset - next_offset) FILTER (WHERE NOT readable)::bigint AS refill_lost
+    FROM weir_internal.refill_status GROUP BY stream
 ), l AS (
     SELECT stream_schema, stream, sum(lag)::bigint AS lag, max(time_lag) AS time_lag
     FROM weir.stream_stats GROUP BY 1, 2
@@ -62,19 +74,20 @@ SELECT n.nspname AS stream_schema, c.relname AS stream, w.worker, w.pid,
        greatest(s.held_watermark, p.watermark) AS watermark,
        CASE WHEN p.watermark = '-infinity' THEN p.slowest END AS held_back_by,
        p.applied_offsets, l.lag, l.time_lag, p.consumed, p.dead_lettered,
-       k.staging_tables, k.staging_tables_overdue
+       k.staging_tables, k.staging_tables_overdue, r.refill_left, r.refill_lost
 FROM weir_internal.stream s
 JOIN pg_catalog.pg_class c ON c.oid = s.stream::oid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN p ON p.stream = s.stream
 LEFT JOIN k ON k.stream = s.stream
+LEFT JOIN r ON r.stream = s.stream
 LEFT JOIN l ON l.stream_schema = n.nspname AND l.stream = c.relname
 LEFT JOIN weir_internal.worker_slots() w
     ON w.stream = s.stream::oid
     AND w.dboid = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
 WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE');
 COMMENT ON VIEW weir.status IS
-'What each stream''s workers are doing: state (ingest only, stopped, starting, waiting for a slot, running, idle, retrying, failed, stopping), since when, the last error with its hint, the next try; the stream''s watermark and the partition without any event that holds it back; lag in messages and in time; how many child tables hold the staged rows, and how many of those are past retention but still in use by others, so that they could not be dropped yet.';
+'What each stream''s workers are doing: state (ingest only, stopped, starting, waiting for a slot, refilling, running, idle, retrying, failed, stopping), since when, the last error with its hint, the next try; the stream''s watermark and the partition without any event that holds it back; lag in messages and in time; how many child tables hold the staged rows, and how many of those are past retention but still in use by others, so that they could not be dropped yet; after a crash, how many offsets are still to be read again (refill_left), and how many cannot be (refill_lost).';
 
 CREATE FUNCTION weir.audit(
     stream regclass,

@@ -54,6 +54,9 @@ my %query = (
 	stats => q{SELECT * FROM weir.stream_stats WHERE stream = 's' ORDER BY partition},
 	audit => q{SELECT * FROM weir.audit('app.s')},
 	totals => 'SELECT * FROM app.totals ORDER BY id',
+	'what a refill goes by' => 'SELECT (SELECT count(*) FROM weir_internal.chunk_checkpoint c JOIN weir_internal.chunk USING (stream, chunk)),
+		(SELECT count(*) FROM weir_internal.verdict), (SELECT count(*) FROM weir_internal.staging_marker
+			JOIN weir_internal.stream USING (stream) WHERE generation = staging_generation)',
 	view => 'SELECT * FROM app.v ORDER BY id',
 	owners => q{SELECT relname, relpersistence, relowner::regrole FROM pg_class
 		WHERE relnamespace IN ('app'::regnamespace, 'weir_internal'::regnamespace) AND relkind = 'r' ORDER BY 1});
@@ -93,7 +96,9 @@ sub check_copy
 	is($node->safe_psql($database, q{
 		SELECT (SELECT count(*) FROM weir_internal.stream), (SELECT count(*) FROM weir_internal.stream_partition),
 			(SELECT count(*) FROM weir_internal.chunk), (SELECT count(*) FROM weir_internal.dead_letter),
-			(SELECT count(*) FROM pg_class WHERE relnamespace = 'weir_internal'::regnamespace AND relname ~ '_chunk')}),
+			(SELECT count(*) FROM pg_class WHERE relnamespace = 'weir_internal'::regnamespace AND relkind = 'r' AND relname ~ '_chunk') +
+			(SELECT count(*) FROM weir_internal.chunk_checkpoint) + (SELECT count(*) FROM weir_internal.verdict) +
+			(SELECT count(*) FROM weir_internal.staging_marker)}),
 		'0|0|0|0|0', "$how: dropped, nothing is left");
 	return;
 }

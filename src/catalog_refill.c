@@ -1,0 +1,268 @@
+/*
+ * catalog_refill.c
+ *	  weir_internal.staging_marker and weir_internal.refill: which staged rows
+ *	  a crash has emptied, and how far they are back.
+ *
+ * Both tables are unlogged, as staged rows are, and share their fate: where
+ * the marker is, staging is as the rows of weir_internal.refill say, and whole
+ * if there are none.  As in catalog.c, everything runs with the superuser's
+ * rights.
+ */
+#include "postgres.h"
+
+#include "catalog.h"
+#include "catalog/pg_type.h"
+#include "catalog_query.h"
+#include "catalog_refill.h"
+#include "lib/stringinfo.h"
+#include "utils/timestamp.h"
+
+/* Runs a statement on one stream; did it find or change a row? */
+static bool
+run_for(WeirCatalogStatement *statement, Oid relid, int expected)
+{
+	WeirCatalogSession session;
+	bool		found;
+
+	weir_catalog_enter(&session);
+	found = weir_catalog_execute(statement, (Datum[]) {ObjectIdGetDatum(relid)}, NULL, expected);
+	weir_catalog_leave(&session);
+	return found;
+}
+
+/* Are the staged rows of a stream there, or planned to come back? */
+bool
+weir_catalog_staging_is_marked(Oid relid)
+{
+	static WeirCatalogStatement statement = {
+		"SELECT FROM weir_internal.staging_marker m JOIN weir_internal.stream s USING (stream)"
+		" WHERE s.stream = $1 AND m.generation = s.staging_generation",
+		1, {REGCLASSOID}
+	};
+
+	return run_for(&statement, relid, SPI_OK_SELECT);
+}
+
+/* Marks the staging table of a stream. */
+void
+weir_catalog_mark_staging(Oid relid)
+{
+	static WeirCatalogStatement statement = {
+		"INSERT INTO weir_internal.staging_marker (stream, generation)"
+		" SELECT stream, staging_generation FROM weir_internal.stream WHERE stream = $1"
+		" ON CONFLICT (stream) DO UPDATE SET generation = excluded.generation",
+		1, {REGCLASSOID}
+	};
+
+	run_for(&statement, relid, SPI_OK_INSERT);
+}
+
+/* Plans the ranges that went to children which are not past retention. */
+static void
+plan_ranges(Oid relid)
+{
+	static WeirCatalogStatement forget = {
+		"DELETE FROM weir_internal.refill WHERE stream = $1",
+		1, {REGCLASSOID}
+	};
+	static WeirCatalogStatement plan = {
+		"INSERT INTO weir_internal.refill (stream, partition, chunk, first_offset, next_offset, until_offset,"
+		" watermark, max_out_of_orderness, isolation_level, cluster_id)"
+		" SELECT c.stream, c.partition, c.chunk, c.first_offset, c.first_offset,"
+		" least(c.end_offset, c.next_range, p.applied_offset),"
+		" c.watermark, c.max_out_of_orderness, c.isolation_level, c.cluster_id"
+		" FROM (SELECT *, lead(first_offset) OVER (PARTITION BY partition ORDER BY first_offset) AS next_range"
+		"       FROM weir_internal.chunk_checkpoint WHERE stream = $1 AND partition >= 0) c"
+		" JOIN weir_internal.stream s ON s.stream = c.stream"
+		" JOIN weir_internal.chunk k ON k.chunk = c.chunk"
+		" JOIN weir_internal.stream_partition p ON p.stream = c.stream AND p.partition = c.partition"
+		" WHERE s.topic IS NOT NULL"
+		" AND (k.closed_at IS NULL OR k.closed_at + s.retention > pg_catalog.clock_timestamp())"
+		" AND c.first_offset < least(c.end_offset, c.next_range, p.applied_offset)",
+		1, {REGCLASSOID}
+	};
+
+	run_for(&forget, relid, SPI_OK_DELETE);
+	run_for(&plan, relid, SPI_OK_INSERT);
+}
+
+/* Returns statements that leave children alone which have rows of Kafka's all the same. */
+static char *
+leaving_filled_children(void)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		char	   *oid = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
+		char	   *name = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2);
+
+		appendStringInfo(&sql,
+						 "WITH filled AS (SELECT FROM ONLY %s WHERE _partition >= 0 LIMIT 1),"
+						 " there AS (UPDATE weir_internal.dead_letter d SET replayed_generation = s.staging_generation"
+						 " FROM weir_internal.stream s WHERE d.replayed_chunk = %s AND s.stream = d.stream"
+						 " AND EXISTS (SELECT FROM filled))"
+						 " DELETE FROM weir_internal.refill WHERE chunk = %s AND EXISTS (SELECT FROM filled);\n",
+						 name, oid, oid);
+	}
+	return sql.data;
+}
+
+/* Takes children off the plan that are not empty: whatever has happened, no row shall come twice. */
+static void
+spare_filled_children(Oid relid)
+{
+	static WeirCatalogStatement children = {
+		"SELECT chunk::pg_catalog.oid, chunk::pg_catalog.text FROM weir_internal.chunk WHERE stream = $1",
+		1, {REGCLASSOID}
+	};
+	WeirCatalogSession session;
+	char	   *sql;
+
+	weir_catalog_enter(&session);
+	weir_catalog_execute(&children, (Datum[]) {ObjectIdGetDatum(relid)}, NULL, SPI_OK_SELECT);
+	sql = leaving_filled_children();
+	if (sql[0] != '\0' && SPI_execute(sql, false, 0) < 0)
+		elog(ERROR, "could not look into the children of stream %u", relid);
+	weir_catalog_leave(&session);
+}
+
+/* Where the staged rows are lost, plans their return. */
+void
+weir_catalog_plan_refill(Oid relid)
+{
+	static WeirCatalogStatement lock = {
+		"SELECT FROM weir_internal.stream WHERE stream = $1 FOR NO KEY UPDATE",
+		1, {REGCLASSOID}
+	};
+	static WeirCatalogStatement count = {
+		"UPDATE weir_internal.stream SET staging_generation = staging_generation + 1 WHERE stream = $1",
+		1, {REGCLASSOID}
+	};
+
+	/* several workers may find it at once: the first one plans for all */
+	if (!run_for(&lock, relid, SPI_OK_SELECT) || weir_catalog_staging_is_marked(relid))
+		return;
+	run_for(&count, relid, SPI_OK_UPDATE);
+	plan_ranges(relid);
+	spare_filled_children(relid);
+	weir_catalog_mark_staging(relid);
+}
+
+/* Returns what can be read again of a worker's partitions. */
+List *
+weir_catalog_load_refill(Oid relid, int worker, int parallelism)
+{
+	static WeirCatalogStatement statement = {
+		"SELECT partition, chunk, first_offset, next_offset, until_offset, watermark,"
+		" (extract(epoch FROM max_out_of_orderness) * 1000000)::bigint"
+		" FROM weir_internal.refill_status"
+		" WHERE stream = $1 AND partition % $3 = $2 AND readable ORDER BY partition, first_offset",
+		3, {REGCLASSOID, INT4OID, INT4OID}
+	};
+	MemoryContext context = CurrentMemoryContext;
+	WeirCatalogSession session;
+	List	   *result = NIL;
+
+	weir_catalog_enter(&session);
+	weir_catalog_execute(&statement,
+						 (Datum[]) {ObjectIdGetDatum(relid), Int32GetDatum(worker), Int32GetDatum(parallelism)},
+						 NULL, SPI_OK_SELECT);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		MemoryContext old = MemoryContextSwitchTo(context);
+		WeirRefillRange *range = palloc(sizeof(WeirRefillRange));
+
+		result = lappend(result, range);
+		MemoryContextSwitchTo(old);
+		range->partition = weir_catalog_int32(tuple, 1, 0);
+		range->chunk = (Oid) weir_catalog_int32(tuple, 2, 0);
+		range->first_offset = weir_catalog_int64(tuple, 3, 0);
+		range->next_offset = weir_catalog_int64(tuple, 4, 0);
+		range->until_offset = weir_catalog_int64(tuple, 5, 0);
+		range->watermark = weir_catalog_int64(tuple, 6, DT_NOBEGIN);
+		range->max_out_of_orderness = weir_catalog_int64(tuple, 7, 0);
+	}
+	weir_catalog_leave(&session);
+	return result;
+}
+
+/* Saves how far a range is; one that is done leaves. */
+bool
+weir_catalog_save_refill(Oid relid, const WeirRefillRange *range, int64 next_offset)
+{
+	static WeirCatalogStatement move = {
+		"UPDATE weir_internal.refill SET next_offset = $5, watermark = $6"
+		" WHERE stream = $1 AND partition = $2 AND first_offset = $3 AND next_offset = $4",
+		6, {REGCLASSOID, INT4OID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID}
+	};
+	static WeirCatalogStatement finish = {
+		"DELETE FROM weir_internal.refill"
+		" WHERE stream = $1 AND partition = $2 AND first_offset = $3 AND next_offset = $4",
+		4, {REGCLASSOID, INT4OID, INT8OID, INT8OID}
+	};
+	bool		done = range->next_offset >= range->until_offset;
+	WeirCatalogSession session;
+	bool		found;
+
+	weir_catalog_enter(&session);
+	found = weir_catalog_execute(done ? &finish : &move,
+								 (Datum[]) {ObjectIdGetDatum(relid), Int32GetDatum(range->partition),
+									 Int64GetDatum(range->first_offset), Int64GetDatum(next_offset),
+									 Int64GetDatum(range->next_offset), TimestampTzGetDatum(range->watermark)},
+								 NULL, done ? SPI_OK_DELETE : SPI_OK_UPDATE);
+	weir_catalog_leave(&session);
+	return found;
+}
+
+/* Says that the rest of a range cannot be read again. */
+void
+weir_catalog_lose_refill(Oid relid, const WeirRefillRange *range)
+{
+	static WeirCatalogStatement statement = {
+		"UPDATE weir_internal.refill SET lost = true WHERE stream = $1 AND partition = $2 AND first_offset = $3",
+		3, {REGCLASSOID, INT4OID, INT8OID}
+	};
+	WeirCatalogSession session;
+
+	weir_catalog_enter(&session);
+	weir_catalog_execute(&statement,
+						 (Datum[]) {ObjectIdGetDatum(relid), Int32GetDatum(range->partition),
+							 Int64GetDatum(range->first_offset)},
+						 NULL, SPI_OK_UPDATE);
+	weir_catalog_leave(&session);
+}
+
+/* Returns the floors that begin at some offsets of a partition. */
+List *
+weir_catalog_load_floors(Oid relid, int32 partition, int64 from, int64 to)
+{
+	static WeirCatalogStatement statement = {
+		"SELECT from_offset, floor FROM weir_internal.watermark_floor"
+		" WHERE stream = $1 AND partition = $2 AND from_offset BETWEEN $3 AND $4 ORDER BY from_offset",
+		4, {REGCLASSOID, INT4OID, INT8OID, INT8OID}
+	};
+	MemoryContext context = CurrentMemoryContext;
+	WeirCatalogSession session;
+	List	   *result = NIL;
+
+	weir_catalog_enter(&session);
+	weir_catalog_execute(&statement,
+						 (Datum[]) {ObjectIdGetDatum(relid), Int32GetDatum(partition),
+							 Int64GetDatum(from), Int64GetDatum(to)},
+						 NULL, SPI_OK_SELECT);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		MemoryContext old = MemoryContextSwitchTo(context);
+		WeirFloor  *floor = palloc(sizeof(WeirFloor));
+
+		result = lappend(result, floor);
+		MemoryContextSwitchTo(old);
+		floor->from_offset = weir_catalog_int64(SPI_tuptable->vals[i], 1, 0);
+		floor->floor = weir_catalog_int64(SPI_tuptable->vals[i], 2, DT_NOBEGIN);
+	}
+	weir_catalog_leave(&session);
+	return result;
+}

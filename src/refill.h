@@ -1,0 +1,50 @@
+/*
+ * refill.h
+ *	  Staged rows that a crash has emptied come back.
+ *
+ * Floor 3.
+ */
+#ifndef WEIR_REFILL_H
+#define WEIR_REFILL_H
+
+#include "batch.h"
+#include "catalog_refill.h"
+#include "pipeline.h"
+
+/*
+ * Finds out whether the staged rows of a stream are lost, and plans their
+ * return.  Called before the first batch, in a transaction that holds the
+ * batch fence.
+ */
+extern void weir_refill_plan(Oid stream);
+
+/* The same in a transaction of its own.  Throws. */
+extern void weir_refill_plan_alone(Oid stream);
+
+/* What is to be done, and with which definition. */
+typedef struct WeirRefill
+{
+	Oid			stream;
+	int64		version;
+	int			worker;
+	int			parallelism;
+	WeirRefillRange *ranges;	/* by partition and offset */
+	int			nranges;
+} WeirRefill;
+
+/*
+ * Brings back the rows of messages that have been read again, in a transaction
+ * of its own.  Messages that belong to no range are passed over.  With
+ * WEIR_APPLIED the ranges are where the batch's messages and positions say;
+ * with anything else they are unchanged, and *error is set or NULL as in
+ * weir_pipeline_apply.  WEIR_CHANGED: load the ranges anew.
+ */
+extern WeirOutcome weir_refill_apply(WeirRefill *refill, const WeirBatch *batch, ErrorData **error);
+
+/* Brings back rows of replayed dead letters; *more: there may be more of them. */
+extern WeirOutcome weir_refill_letters(WeirRefill *refill, bool *more, ErrorData **error);
+
+/* Gives up the rest of a range, in a transaction of its own.  Throws. */
+extern void weir_refill_lose(Oid stream, const WeirRefillRange *range);
+
+#endif							/* WEIR_REFILL_H */

@@ -1,0 +1,299 @@
+# After a crash the staged rows come back from Kafka as they were: compared
+# with a logged copy that a trigger made when they were new.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/../lib";
+
+use Sandbox;
+use Test::More;
+use Time::HiRes qw(sleep);
+
+my $seed = $ENV{WEIR_SEED} // int(rand(2**31));
+diag("WEIR_SEED=$seed");
+srand($seed);
+
+my $box = Sandbox->new('kafka');
+my $number = 0;
+
+# Makes messages out of order in event time, some malformed, some tombstones, with and without keys.
+sub messages
+{
+	my ($n) = @_;
+
+	return join('', map {
+		my $kind = int(rand(100));
+		my $ts = 1_700_000_000_000 + $number * 10 + int(rand(20_000)) - 10_000;
+		my $key = rand() < 0.9 ? 'k' . int(rand(50)) . "\t" : '';
+
+		$number++;
+		$kind < 5 ? "${key}NULL\n"
+		  : $kind < 10 ? qq($key\{"n": $number, "ts": "nonsense"}\n)
+		  : qq($key\{"n": $number, "ts": $ts, "more": "$number"}\n);
+	} 1 .. $n);
+}
+
+sub send_messages
+{
+	my ($n, @options) = @_;
+
+	$box->run(messages($n), 'produce', 'readings', '--key', '--tombstone', 'NULL', @options);
+}
+
+# Lets time pass for the children of a stream; the worker finds out within ten seconds.
+sub let_pass
+{
+	my ($stream, $time) = @_;
+
+	$box->sql("UPDATE weir_internal.chunk SET created_at = created_at - interval '$time',"
+		  . " closed_at = closed_at - interval '$time' WHERE stream = '$stream'::regclass");
+}
+
+# Begins a new child.
+sub rotate
+{
+	my ($stream) = @_;
+	my $children = "SELECT count(*) FROM weir_internal.chunk WHERE stream = '$stream'::regclass AND closed_at IS NOT NULL";
+	my $closed = $box->sql($children);
+
+	let_pass($stream, '8 minutes');
+	$box->poll($children, $closed + 1, "$stream: a new child begins");
+}
+
+# Is everything back, and nothing twice?
+my $left = q{SELECT coalesce(max(refill_left), 0) FROM weir.status WHERE stream = };
+
+sub refilled
+{
+	my ($stream) = @_;
+
+	$box->poll("SELECT count(*) FILTER (WHERE state NOT IN ('running', 'idle')) || ' ' || coalesce(max(refill_left), 0)"
+		  . " FROM weir.status WHERE stream = '$stream'", '0 0', "$stream: the refill comes to its end");
+}
+
+my $compare = q{
+	SELECT (SELECT count(*) FROM (SELECT * FROM readings EXCEPT ALL SELECT * FROM copy) d) || ' ' ||
+	       (SELECT count(*) FROM (SELECT * FROM copy EXCEPT ALL SELECT * FROM readings) d)};
+my $placement = q{SELECT md5(string_agg(tableoid || ' ' || _partition || ' ' || _offset, ',' ORDER BY _partition, _offset)) FROM readings};
+my $effects = q{SELECT md5(string_agg(c::text, ',' ORDER BY c)) FROM copy c};
+my $books = q{SELECT string_agg(a::text, ' ' ORDER BY a) FROM weir.audit('readings') a};
+my $generation = q{SELECT staging_generation FROM weir_internal.stream WHERE stream = 'readings'::regclass};
+
+# ---- a stream with everything in it ----
+
+$box->run('', 'topic', 'readings', '--partitions', 3);
+$box->sql(q{
+	CREATE TABLE brake (x int);
+	CREATE FUNCTION braked(n bigint) RETURNS boolean LANGUAGE plpgsql AS $$
+	BEGIN
+		IF n % 500 = 0 AND EXISTS (SELECT FROM public.brake) THEN PERFORM pg_sleep(0.5); END IF;
+		RETURN true;
+	END $$;
+	SELECT weir.create_stream('readings', columns => 'gone int, n bigint NOT NULL, ts timestamptz CHECK (ts IS NOT NULL)',
+		server => 'kafka', topic => 'readings', event_time => 'ts', time_unit => 'ms', max_out_of_orderness => '5 s',
+		tombstones => 'skip', metadata => '{key,headers}', parallelism => 2, retention => '1 hour');
+	ALTER TABLE readings ADD CHECK (braked(n));
+	CREATE TABLE copy AS SELECT n, ts, _partition, _offset, _timestamp, _watermark, _extra, _key, _headers FROM readings;
+	CREATE FUNCTION copy() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		INSERT INTO copy SELECT n, ts, _partition, _offset, _timestamp, _watermark, _extra, _key, _headers FROM batch;
+		RETURN NULL;
+	END $$;
+	CREATE TRIGGER copy AFTER INSERT ON readings REFERENCING NEW TABLE AS batch FOR EACH STATEMENT EXECUTE FUNCTION copy();
+	SELECT weir.start('readings');
+});
+send_messages(3000);
+send_messages(1000, '--transaction', 'abort');
+send_messages(3000, '--transaction', 'commit', '--header', 'h=v');
+$box->sql("SELECT weir.wait('readings', '60 s')");
+rotate('readings');
+# what follows is in a child with other column numbers
+$box->sql('ALTER TABLE readings DROP COLUMN gone');
+send_messages(3000);
+$box->sql("SELECT weir.wait('readings', '60 s')");
+$box->sql(q{SELECT weir.alter_stream('readings', max_out_of_orderness => '2 s')});
+rotate('readings');
+send_messages(3000, '--transaction', 'commit');
+send_messages(500, '--transaction', 'abort');
+$box->sql("SELECT weir.wait('readings', '60 s')");
+my $replayed = $box->sql(q{SELECT applied FROM weir.replay_dead_letters('readings', filter => 'kafka_offset % 2 = 0',
+	transform => $$ replace(convert_from(value, 'UTF8'), '"nonsense"', '1700000000000') $$)});
+cmp_ok($replayed, '>', 100, "$replayed dead letters are replayed");
+rotate('readings');
+send_messages(2000);
+$box->sql("SELECT weir.wait('readings', '60 s')");
+
+my $rows = $box->sql('SELECT count(*) FROM readings');
+cmp_ok($rows, '>', 11_000, "there are $rows rows");
+is($box->sql('SELECT count(DISTINCT tableoid) FROM readings'), '4', 'in four children');
+is($box->sql($compare), '0 0', 'the copy has them');
+my %before = map { $_ => $box->sql($_) } ($placement, $effects, $books);
+
+# ---- a clean restart, a crash ----
+
+is($box->sql($generation), '1', 'nothing has been lost yet');
+$box->run('', 'restart');
+$box->sql("SELECT weir.wait('readings', '60 s')");
+is($box->sql($generation), '1', 'a clean restart loses nothing');
+is($box->sql($compare), '0 0', 'and reads nothing again');
+
+$box->run('', 'crash');
+refilled('readings');
+is($box->sql($generation), '2', 'a crash loses the rows');
+is($box->sql($compare), '0 0', 'they come back as they were');
+is($box->sql($placement), $before{$placement}, 'each into its child');
+is($box->sql($effects), $before{$effects}, 'no trigger has fired');
+is($box->sql($books), $before{$books}, 'nothing is counted twice');
+
+# ---- new messages during a refill, a crash during a refill ----
+
+$box->sql('INSERT INTO brake VALUES (1)');
+$box->run('', 'crash');
+$box->poll("SELECT count(*) > 0 FROM weir.status WHERE stream = 'readings' AND state = 'refilling' AND refill_left > 0", 't',
+	'the refill is on its way');
+$box->poll('SELECT count(*) BETWEEN 1 AND 11000 FROM readings', 't', 'some rows are back');
+$box->run(qq({"n": 1, "ts": 1700000000000}\n), 'produce', 'readings', '--partition', $_) for 0 .. 2;
+$box->poll(q{SELECT count(*) FROM copy WHERE n = 1 AND ts = '2023-11-14 22:13:20+00'}, '3', 'new messages are applied');
+cmp_ok($box->sql("$left 'readings'"), '>', 0, 'while old ones are still to come');
+is($box->sql('SELECT count(*) FROM (SELECT * FROM readings EXCEPT ALL SELECT * FROM copy) d'), '0',
+	'what is there is as it was, once');
+$box->run('', 'kill-worker', 'readings');
+$box->poll('SELECT count(*) BETWEEN 1 AND 11000 FROM readings', 't', 'a killed worker takes all down, and again some rows are back');
+# a stop and a start take up where it was
+$box->sql("SELECT weir.stop('readings')");
+my $some = $box->sql('SELECT count(*) FROM readings');
+$box->sql("DELETE FROM brake; SELECT weir.start('readings')");
+refilled('readings');
+is($box->sql($compare), '0 0', 'all come back');
+cmp_ok($some, '<', 11_000, "$some of them were there already");
+is($box->sql('SELECT count(*) FROM copy'), $rows + 3, 'no trigger has fired for them');
+
+# ---- what Kafka does not have any more ----
+
+# Partition 0 of the first child loses its beginning.
+my $first = $box->sql(q{SELECT chunk::oid FROM weir_internal.chunk WHERE stream = 'readings'::regclass ORDER BY created_at LIMIT 1});
+my $lost = $box->sql("SELECT count(*) FROM readings WHERE _partition = 0 AND tableoid = $first AND _offset NOT IN"
+	  . ' (SELECT kafka_offset FROM weir.dead_letters WHERE partition = 0)');
+$box->run('', 'topic', 'readings', '--delete-records', '0:5');
+$box->run('', 'crash');
+refilled('readings');
+is($box->sql('SELECT count(*) FROM (SELECT * FROM readings EXCEPT ALL SELECT * FROM copy) d'), '0',
+	'where the topic has lost messages, no row is another one than it was');
+is($box->sql('SELECT count(*) FROM (SELECT * FROM copy EXCEPT ALL SELECT * FROM readings) d'), $lost,
+	'and what is missing is the range they were in');
+cmp_ok($box->sql(q{SELECT max(refill_lost) FROM weir.status WHERE stream = 'readings'}), '>=', $lost, 'which the status shows');
+like($box->run('', 'log', '-n', '1000'), qr/WARNING:.*partition 0 of stream "readings" cannot be refilled/, 'and the log');
+
+# ---- what is past retention does not come back; its watermark does ----
+
+$box->run('', 'topic', 'late', '--partitions', 1);
+$box->sql(q{
+	SELECT weir.create_stream('late', columns => 't bigint, ts timestamptz', server => 'kafka', topic => 'late',
+		event_time => 'ts', time_unit => 's', max_out_of_orderness => '4 s', retention => '1 hour', idle_timeout => NULL);
+	SELECT weir.start('late')});
+$box->run(qq({"t": 25, "ts": 25}\n), 'produce', 'late');
+$box->poll('SELECT t FROM late', '25', 'late: an event');
+rotate('late');
+let_pass('late', '61 minutes');
+$box->run(qq({"t": 3, "ts": 3}\n), 'produce', 'late');
+$box->poll('SELECT t FROM late', '3', 'late: one before it, which is past retention meanwhile');
+$box->run('', 'crash');
+refilled('late');
+is($box->sql('SELECT t, _offset, extract(epoch FROM _watermark)::int FROM late'), '3|1|21', 'late: its watermark is known');
+
+# ---- a partition that returns from idleness goes on with the stream's watermark, again ----
+
+$box->run('', 'topic', 'lazy', '--partitions', 2);
+$box->sql(q{
+	SELECT weir.create_stream('lazy', columns => 't bigint, ts timestamptz', server => 'kafka', topic => 'lazy',
+		event_time => 'ts', time_unit => 's', max_out_of_orderness => '4 s', idle_timeout => '1 s');
+	SELECT weir.start('lazy')});
+$box->run(qq({"t": 5, "ts": 5}\n), 'produce', 'lazy', '--partition', 1);
+$box->poll('SELECT count(*) FROM lazy', '1', 'lazy: an event');
+$box->poll(q{SELECT idle_since IS NOT NULL FROM weir_internal.stream_partition WHERE stream = 'lazy'::regclass AND partition = 1}, 't',
+	'lazy: its partition is left out');
+$box->run(qq({"t": 100, "ts": 100}\n), 'produce', 'lazy', '--partition', 0);
+$box->poll(q{SELECT extract(epoch FROM watermark)::int FROM weir.status WHERE stream = 'lazy'}, '96', 'lazy: the others go on');
+$box->run(qq({"t": 6, "ts": 6}\n{"t": 99, "ts": 99}\n{"t": 101, "ts": 101}\n{"t": 102, "ts": 102}\n), 'produce', 'lazy', '--partition', 1);
+my $watermarks = q{SELECT string_agg(t || ': ' || extract(epoch FROM _watermark)::numeric::int, ', ' ORDER BY _partition, _offset)
+	FROM lazy WHERE _partition = 1 AND _watermark > '-infinity'};
+$box->poll($watermarks, '6: 96, 99: 96, 101: 96, 102: 97', 'lazy: it returns, with their watermark');
+$box->run('', 'crash');
+refilled('lazy');
+is($box->sql($watermarks), '6: 96, 99: 96, 101: 96, 102: 97', 'lazy: that comes back');
+
+# ---- what was taken back, and what was passed over ----
+
+$box->run('', 'topic', 'odd', '--partitions', 1);
+$box->sql(q{
+	CREATE TABLE refusing (x int);
+	CREATE FUNCTION copy_odd() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		IF EXISTS (SELECT FROM public.refusing) THEN PERFORM 1 / 0; END IF;
+		INSERT INTO public.odd_copy SELECT * FROM batch;
+		RETURN NULL;
+	END $$;
+	SELECT weir.create_stream('odd', columns => 't bigint', server => 'kafka', topic => 'odd', tombstones => 'skip', batch_rows => 30);
+	CREATE TABLE odd_copy AS TABLE odd;
+	CREATE TRIGGER copy AFTER INSERT ON odd REFERENCING NEW TABLE AS batch FOR EACH STATEMENT EXECUTE FUNCTION copy_odd();
+	SELECT weir.start('odd')});
+
+sub send_odd
+{
+	my ($from, $to) = @_;
+
+	$box->run(join('', map { $_ % 7 ? qq({"t": $_}\n) : "NULL\n" } $from .. $to), 'produce', 'odd', '--tombstone', 'NULL');
+}
+
+send_odd(1, 100);
+$box->sql("SELECT weir.wait('odd', '60 s')");
+# a trigger that refuses everything: batches with dead letters have committed when that is noticed
+$box->sql('INSERT INTO refusing VALUES (1)');
+send_odd(101, 400);
+$box->poll_state('odd', 'failed', 'odd: a trigger refuses every event');
+is($box->sql(q{SELECT count(*) FROM weir.dead_letters WHERE stream = 'odd'}), '0', 'odd: none of them is a dead letter');
+$box->sql(q{DELETE FROM refusing; SELECT weir.start('odd'); SELECT weir.wait('odd', '60 s')});
+# a gap that is never read
+$box->sql(q{SELECT weir.stop('odd')});
+send_odd(401, 500);
+$box->sql(q{SELECT weir.seek('odd', '{"0": 450}'); SELECT weir.start('odd'); SELECT weir.wait('odd', '60 s')});
+is($box->sql('SELECT count(*) FROM odd WHERE t BETWEEN 401 AND 450'), '0', 'odd: a seek has passed over some');
+my $compare_odd = q{
+	SELECT (SELECT count(*) FROM (SELECT * FROM odd EXCEPT ALL SELECT * FROM odd_copy) d) || ' ' ||
+	       (SELECT count(*) FROM (SELECT * FROM odd_copy EXCEPT ALL SELECT * FROM odd) d) || ' ' || (SELECT count(*) FROM odd)};
+my $odd = $box->sql($compare_odd);
+is($odd, '0 0 386', 'odd: the rows');
+$box->run('', 'crash');
+refilled('odd');
+is($box->sql($compare_odd), $odd, 'odd: come back, and only they');
+
+# ---- what was taken back from the very beginning on: the stream may begin elsewhere, or as another one ----
+
+for my $stream ('shy', 'moody')
+{
+	$box->run('', 'topic', $stream, '--partitions', 1);
+	$box->sql(qq{
+		CREATE FUNCTION refuse_$stream() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM 1 / 0; RETURN NULL; END';
+		SELECT weir.create_stream('$stream', columns => 't bigint', server => 'kafka', topic => '$stream', batch_rows => 30);
+		CREATE TRIGGER refuse AFTER INSERT ON $stream FOR EACH STATEMENT EXECUTE FUNCTION refuse_$stream();
+		SELECT weir.start('$stream')});
+	$box->run(join('', map { qq({"t": $_}\n) } 1 .. 300), 'produce', $stream);
+	$box->poll_state($stream, 'failed', "$stream: its trigger refuses every event");
+	$box->sql("SELECT weir.stop('$stream'); DROP TRIGGER refuse ON $stream");
+}
+$box->sql(q{SELECT weir.seek('shy', '{"0": 200}'); SELECT weir.alter_stream('moody', max_out_of_orderness => '2 s')});
+my %taken = (shy => 100, moody => 300);
+$box->sql("SELECT weir.start('$_'); SELECT weir.wait('$_', '60 s')") for sort keys %taken;
+is($box->sql("SELECT count(*) FROM $_"), $taken{$_}, "$_: the rows") for sort keys %taken;
+$box->run('', 'crash');
+for my $stream (sort keys %taken)
+{
+	refilled($stream);
+	is($box->sql("SELECT count(*) FROM $stream"), $taken{$stream}, "$stream: come back, and only they");
+}
+
+unlike($box->run('', 'log', '-n', '100000'), qr/signal (?:6|11)|PANIC/, 'no process crashed by itself');
+$box->down;
+done_testing();
