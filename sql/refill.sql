@@ -4,8 +4,8 @@ SET timezone = 'UTC';
 SELECT weir.create_stream('readings', 'id int NOT NULL, ts timestamptz', event_time => 'ts', time_unit => 's',
     max_out_of_orderness => '4 s', retention => '1 hour', partitions => 2);
 
--- Decodes as verdict.c does.
-CREATE FUNCTION skipped(first_offset bigint, last_offset bigint, code bytea) RETURNS bigint[] LANGUAGE plpgsql AS $$
+-- Decodes as verdict.c does: the offsets, or why each of them was skipped.
+CREATE FUNCTION skipped(first_offset bigint, last_offset bigint, code bytea, why boolean) RETURNS bigint[] LANGUAGE plpgsql AS $$
 DECLARE
     at bigint := first_offset;
     number bigint := 0;
@@ -18,7 +18,9 @@ BEGIN
         shift := shift + 7;
         CONTINUE WHEN get_byte(code, i) > 127;
         IF NOT is_gap THEN
-            SELECT result || array_agg(o) INTO result FROM generate_series(at, at + number - 1) o WHERE o <= last_offset;
+            SELECT result || array_agg(CASE WHEN why THEN number & 7 ELSE o END) INTO result
+            FROM generate_series(at, at + (number >> 3) - 1) o WHERE o <= last_offset;
+            number := number >> 3;
         END IF;
         at := at + number;
         number := 0;
@@ -34,7 +36,8 @@ CREATE VIEW ranges AS
     FROM weir_internal.chunk_checkpoint c JOIN weir_internal.chunk k USING (chunk)
     WHERE c.stream = 'readings'::regclass;
 CREATE VIEW verdicts AS
-    SELECT partition, first_offset, last_offset, length(skipped) AS bytes, skipped(first_offset, last_offset, skipped)
+    SELECT partition, first_offset, last_offset, length(skipped) AS bytes,
+           skipped(first_offset, last_offset, skipped, why => false)
     FROM weir_internal.verdict WHERE stream = 'readings'::regclass;
 
 -- Nothing is noted before there are messages.
@@ -91,6 +94,14 @@ SELECT accepted, dead_lettered FROM weir.ingest('readings', ARRAY['{"id": 19, "t
     '{"id": 21, "ts": 70}', '{"id": 20, "ts": 70}']);
 SELECT * FROM verdicts WHERE partition = 0 ORDER BY first_offset DESC LIMIT 1;
 DROP TRIGGER refuse ON readings;
+
+-- A tombstone that is skipped is another reason (1) than a dead letter (0).
+SELECT weir.create_stream('skipping', 'id int', partitions => 1, tombstones => 'skip');
+SELECT accepted, dead_lettered FROM weir.ingest('skipping', ARRAY['{"id": 1}', NULL, NULL, 'broken', 'broken', NULL, '{"id": 2}', 'broken']);
+SELECT length(skipped) AS bytes, skipped(first_offset, last_offset, skipped, why => false),
+       skipped(first_offset, last_offset, skipped, why => true) AS why
+FROM weir_internal.verdict WHERE stream = 'skipping'::regclass;
+DROP TABLE skipping;
 
 -- A dead letter that is replayed knows its row; it is not purged before that.
 SELECT * FROM weir.replay_dead_letters('readings', filter => 'partition = 0 AND error_stage = ''trigger''');

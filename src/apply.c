@@ -148,7 +148,7 @@ to_dead_letters(WeirApply *apply, WeirPartitionWork *work,
 	weir_deadletter_add(&apply->letters, message, fault);
 	if (apply->replay)
 		return;
-	weir_verdict_add(&apply->verdicts, message->partition, message->offset);
+	weir_verdict_add(&apply->verdicts, message->partition, message->offset, WEIR_VERDICT_DEAD_LETTER);
 	work->progress.dead_lettered++;
 }
 
@@ -219,7 +219,7 @@ prepare_message(WeirApply *apply, const WeirMessage *message, TupleTableSlot *sl
 		}
 		if (message->value == NULL && apply->runtime->stream->tombstones == WEIR_TOMBSTONE_SKIP)
 		{
-			weir_verdict_add(&apply->verdicts, message->partition, message->offset);
+			weir_verdict_add(&apply->verdicts, message->partition, message->offset, WEIR_VERDICT_SKIPPED);
 			progress->skipped++;
 			return false;
 		}

@@ -165,7 +165,7 @@ fill_range(Attempt *attempt, WeirRefillRange *range, const WeirMessage *messages
 	Oid			stream = attempt->refill->stream;
 	int64		last = messages[n - 1].offset;
 	int			nskipped;
-	int64	   *skipped = weir_verdict_load(stream, range->partition, messages[0].offset, last, &nskipped);
+	WeirSkipped *skipped = weir_verdict_load(stream, range->partition, messages[0].offset, last, &nskipped);
 	List	   *floors = weir_catalog_load_floors(stream, range->partition, range->first_offset, last);
 	ListCell   *floor = list_head(floors);
 	WeirMessage *gathered = palloc(sizeof(WeirMessage) * n);
@@ -183,9 +183,9 @@ fill_range(Attempt *attempt, WeirRefillRange *range, const WeirMessage *messages
 			range->watermark = Max(range->watermark, ((WeirFloor *) lfirst(floor))->floor);
 			floor = lnext(floors, floor);
 		}
-		while (next < nskipped && skipped[next] < offset)
+		while (next < nskipped && skipped[next].offset < offset)
 			next++;
-		if (next == nskipped || skipped[next] != offset)
+		if (next == nskipped || skipped[next].offset != offset)
 			gathered[ngathered++] = messages[i];
 	}
 	put_gathered(attempt, range, gathered, ngathered);
