@@ -112,18 +112,28 @@ FROM readings r JOIN weir_internal.dead_letter l ON l.partition = r._partition A
 -- All that goes with the child.
 SELECT count(*) FROM weir_internal.staging_marker m JOIN weir_internal.stream USING (stream)
 WHERE stream = 'readings'::regclass AND generation = staging_generation;
+-- Floors as after idleness: before the first range that is left, within it, yet to come.
+CREATE VIEW floors AS
+    SELECT partition, from_offset, extract(epoch FROM floor) AS floor FROM weir_internal.watermark_floor
+    WHERE stream = 'readings'::regclass ORDER BY partition, from_offset;
+INSERT INTO weir_internal.watermark_floor (stream, partition, from_offset, floor)
+SELECT 'readings', partition, unnest(ARRAY[0, applied_offset - 1, applied_offset]), to_timestamp(30)
+FROM weir_internal.stream_partition WHERE stream = 'readings'::regclass AND partition IN (0, 1);
+SELECT * FROM floors;
 UPDATE weir_internal.chunk SET created_at = created_at - interval '61 minutes', closed_at = closed_at - interval '61 minutes'
 WHERE stream = 'readings'::regclass;
 SELECT accepted FROM weir.ingest('readings', '{"id": 14, "ts": 100}'::text);
 SELECT accepted FROM weir.ingest('readings', '{"id": 15, "ts": 100}'::text);
-SELECT child, partition, watermark, seen FROM ranges ORDER BY partition, first_offset;
+SELECT child, partition, first_offset, watermark, seen FROM ranges ORDER BY partition, first_offset;
+SELECT * FROM floors;
 UPDATE weir_internal.chunk SET closed_at = closed_at - interval '61 minutes' WHERE stream = 'readings'::regclass;
 SELECT accepted FROM weir.ingest('readings', '{"id": 16, "ts": 101}'::text);
 SELECT child, partition, watermark, seen FROM ranges ORDER BY partition, first_offset;
+SELECT * FROM floors;
 SELECT * FROM verdicts;
 SELECT count(*) FROM weir_internal.dead_letter WHERE replayed_chunk IS NOT NULL;
 
-DROP VIEW ranges, verdicts;
+DROP VIEW ranges, verdicts, floors;
 DROP FUNCTION skipped, refuse;
 DROP TABLE readings;
 SELECT s AS left_behind FROM (SELECT stream FROM weir_internal.chunk_checkpoint UNION SELECT stream FROM weir_internal.verdict
