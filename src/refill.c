@@ -193,19 +193,43 @@ fill_range(Attempt *attempt, WeirRefillRange *range, const WeirMessage *messages
 	pfree(gathered);
 }
 
-/* Returns the range that a message is still wanted for, or NULL. */
+/* Counts the ranges that begin before or at an offset of a partition, those of partitions before it included. */
+static int
+count_until(const WeirRefillRange *ranges, int nranges, int32 partition, int64 offset)
+{
+	int			low = 0;
+	int			high = nranges;
+
+	while (low < high)
+	{
+		int			middle = low + (high - low) / 2;
+		const WeirRefillRange *range = &ranges[middle];
+
+		if (range->partition < partition || (range->partition == partition && range->first_offset <= offset))
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+/* Returns the range that a message is still wanted for, or NULL.  Ranges do not overlap. */
+WeirRefillRange *
+weir_refill_range_of(WeirRefillRange *ranges, int nranges, const WeirMessage *message)
+{
+	int			n = count_until(ranges, nranges, message->partition, message->offset);
+	WeirRefillRange *range = n == 0 ? NULL : &ranges[n - 1];
+
+	if (range == NULL || range->partition != message->partition ||
+		message->offset < range->next_offset || message->offset >= range->until_offset)
+		return NULL;
+	return range;
+}
+
 static WeirRefillRange *
 range_of(const Attempt *attempt, const WeirMessage *message)
 {
-	for (int i = 0; i < attempt->refill->nranges; i++)
-	{
-		WeirRefillRange *range = &attempt->ranges[i];
-
-		if (range->partition == message->partition &&
-			message->offset >= range->next_offset && message->offset < range->until_offset)
-			return range;
-	}
-	return NULL;
+	return weir_refill_range_of(attempt->ranges, attempt->refill->nranges, message);
 }
 
 /* Moves ranges on to where their partitions have been read to. */
@@ -215,12 +239,14 @@ follow_positions(Attempt *attempt)
 	for (int p = 0; p < attempt->batch->npositions; p++)
 	{
 		const WeirPosition *position = &attempt->batch->positions[p];
+		int			n = count_until(attempt->ranges, attempt->refill->nranges,
+									position->partition, position->next_offset);
 
-		for (int i = 0; i < attempt->refill->nranges; i++)
+		for (int i = n - 1; i >= 0 && attempt->ranges[i].partition == position->partition; i--)
 		{
 			WeirRefillRange *range = &attempt->ranges[i];
 
-			if (range->partition == position->partition && position->next_offset > range->next_offset)
+			if (position->next_offset > range->next_offset)
 				range->next_offset = Min(position->next_offset, range->until_offset);
 		}
 	}

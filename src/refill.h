@@ -41,6 +41,9 @@ typedef struct WeirRefill
  */
 extern WeirOutcome weir_refill_apply(WeirRefill *refill, const WeirBatch *batch, ErrorData **error);
 
+/* Returns which of these ranges, in order, a message is still wanted for, or NULL. */
+extern WeirRefillRange *weir_refill_range_of(WeirRefillRange *ranges, int nranges, const WeirMessage *message);
+
 /* Brings back rows of replayed dead letters; *more: there may be more of them. */
 extern WeirOutcome weir_refill_letters(WeirRefill *refill, bool *more, ErrorData **error);
 

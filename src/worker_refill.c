@@ -242,15 +242,7 @@ count_unwanted(const WeirRefill *refill, const WeirMessage *messages, int n)
 	int			unwanted = 0;
 
 	for (int m = 0; m < n; m++)
-	{
-		bool		wanted = false;
-
-		for (int i = 0; i < refill->nranges && !wanted; i++)
-			wanted = refill->ranges[i].partition == messages[m].partition &&
-				messages[m].offset >= refill->ranges[i].next_offset &&
-				messages[m].offset < refill->ranges[i].until_offset;
-		unwanted += !wanted;
-	}
+		unwanted += weir_refill_range_of(refill->ranges, refill->nranges, &messages[m]) == NULL;
 	return unwanted;
 }
 
