@@ -30,8 +30,9 @@
 #include "utils/timestamp.h"
 #include "verdict.h"
 
-/* Letters of one transaction. */
+/* Letters of one transaction, which are all in memory. */
 #define LETTERS 500
+#define LETTERS_BYTES (4 * 1024 * 1024)
 
 /* Plans what is to come back, if the staged rows are lost. */
 void
@@ -317,8 +318,9 @@ static void
 fill_letters(Attempt *attempt, const char *topic)
 {
 	WeirRefill *refill = attempt->refill;
-	List	   *letters = weir_catalog_lost_replayed(refill->stream, refill->worker, refill->parallelism, LETTERS);
-	WeirMessage *messages = palloc(sizeof(WeirMessage) * LETTERS);
+	List	   *letters = weir_catalog_lost_replayed(refill->stream, refill->worker, refill->parallelism,
+													 LETTERS, LETTERS_BYTES);
+	WeirMessage *messages = palloc(sizeof(WeirMessage) * Max(list_length(letters), 1));
 	int			n = 0;
 
 	for (int i = 0; i < list_length(letters); i++)
@@ -335,7 +337,7 @@ fill_letters(Attempt *attempt, const char *topic)
 			(void) put_rows(refill->stream, letter->chunk, &part, letter->watermark, NULL, attempt->isolating);
 		n = 0;
 	}
-	attempt->more = list_length(letters) == LETTERS;
+	attempt->more = letters != NIL;
 }
 
 /* ---- transactions ---- */

@@ -45,7 +45,7 @@ load_work(WeirRefiller *refiller)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	MemoryContextSwitchTo(refiller->context);
 	ranges = weir_catalog_load_refill(refill->stream, refill->worker, refill->parallelism);
-	refiller->letters = weir_catalog_lost_replayed(refill->stream, refill->worker, refill->parallelism, 1) != NIL;
+	refiller->letters = weir_catalog_lost_replayed(refill->stream, refill->worker, refill->parallelism, 1, 0) != NIL;
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(old);
