@@ -454,6 +454,17 @@ blame_trigger(const WeirRuntime *rt, const WeirFault *fault)
 			 errhint("Correct the trigger, then start the stream again.")));
 }
 
+/* Raises the error of an index or the like that refuses all rows which are to come back. */
+static void
+blame_staging(const WeirRuntime *rt, const WeirFault *fault)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+			 errmsg("staged rows of stream \"%s\" cannot come back: its table refuses all of them", rt->stream->name),
+			 errdetail("%d rows in a row failed with: %s", WEIR_STREAK_LIMIT, fault->message),
+			 errhint("Correct what refuses them, such as an index, then start the stream again.")));
+}
+
 /* Makes a dead letter of a message that staging or a trigger has refused. */
 static void
 blame_alone(WeirApply *apply, int i, ErrorData *error)
@@ -466,6 +477,10 @@ blame_alone(WeirApply *apply, int i, ErrorData *error)
 	if (apply->stage == WEIR_STAGE_TRIGGER &&
 		weir_streak_add(apply->streak, apply->runtime->relid, message, &fault, &work->progress))
 		blame_trigger(apply->runtime, &fault);
+	/* what was staged before is no message's fault */
+	if (apply->refill && apply->stage == WEIR_STAGE_STAGING &&
+		weir_streak_add(apply->streak, apply->runtime->relid, message, &fault, &work->progress))
+		blame_staging(apply->runtime, &fault);
 	if (!apply->replay)
 	{
 		work->progress.consumed++;

@@ -24,6 +24,7 @@
 #include "stage.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
@@ -74,6 +75,9 @@ weir_refill_lose(Oid stream, const WeirRefillRange *range)
 
 /* ---- rows of one child ---- */
 
+/* Rows that the table has refused in a row; a worker has one stream. */
+static WeirStreak streak;
+
 /*
  * Locks a child, lest rotation drops it; false if it has been dropped.  Does
  * not wait: new messages would have to wait, too.
@@ -82,9 +86,15 @@ static bool
 lock_child(Oid chunk)
 {
 	if (!ConditionalLockRelationOid(chunk, RowExclusiveLock))
+	{
+		char	   *name = get_rel_name(chunk);
+
 		ereport(ERROR,
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-				 errmsg("a child of the stream is locked by another session")));
+				 errmsg("table \"%s\", whose rows are to come back, is locked by another session",
+						name ? name : "?"),
+				 errhint("pg_locks shows which session that is.")));
+	}
 	return SearchSysCacheExists1(RELOID, ObjectIdGetDatum(chunk));
 }
 
@@ -113,7 +123,6 @@ put_rows(Oid stream, Oid chunk, const WeirBatch *batch, TimestampTz watermark,
 		 const int64 *max_out_of_orderness, bool isolating)
 {
 	WeirRuntime *runtime = weir_runtime_get_for(stream, chunk);
-	WeirStreak	streak = {0};
 	WeirApply	apply;
 
 	if (max_out_of_orderness != NULL)
@@ -402,6 +411,8 @@ try_catching(Attempt *attempt, MemoryContext context, ErrorData **error)
 		outcome = weir_error_fate((*error)->sqlerrcode) == WEIR_FATE_ENVIRONMENT ? WEIR_RETRY : WEIR_BROKEN;
 	}
 	PG_END_TRY();
+	if (outcome != WEIR_APPLIED)
+		weir_streak_end(&streak);
 	/* advisory locks of the session that functions have taken: nobody else could release them */
 	LockReleaseAll(USER_LOCKMETHOD, true);
 	MemoryContextSwitchTo(context);

@@ -211,6 +211,14 @@ handle_events(WeirRefiller *refiller, const WeirStream *stream)
 
 /* ---- steps ---- */
 
+/* Keeps the words of an error for weir.status. */
+static void
+note_trouble(WeirRefiller *refiller, const ErrorData *error)
+{
+	strlcpy(refiller->trouble.message, error->message, sizeof(refiller->trouble.message));
+	strlcpy(refiller->trouble.hint, error->hint ? error->hint : "", sizeof(refiller->trouble.hint));
+}
+
 /* Decides what follows from how a transaction has ended. */
 static WeirRefillStep
 conclude(WeirRefiller *refiller, const WeirStream *stream, WeirOutcome outcome, ErrorData *error)
@@ -218,11 +226,17 @@ conclude(WeirRefiller *refiller, const WeirStream *stream, WeirOutcome outcome, 
 	if (outcome == WEIR_APPLIED)
 	{
 		refiller->retries = 0;
+		refiller->next_try = 0;
 		forget_done(&refiller->refill);
 		return weir_refiller_has_work(refiller) ? WEIR_REFILL_PROGRESS : WEIR_REFILL_COMPLETE;
 	}
+	if (outcome == WEIR_BROKEN)
+		ReThrowError(error);
 	postpone(refiller, stream, error ? error->message : "something has changed meanwhile");
-	return WEIR_REFILL_AGAIN;
+	if (outcome == WEIR_CHANGED)
+		return WEIR_REFILL_AGAIN;
+	note_trouble(refiller, error);
+	return WEIR_REFILL_POSTPONED;
 }
 
 /* Brings some replayed dead letters back. */
@@ -273,6 +287,16 @@ step_messages(WeirRefiller *refiller, const WeirStream *stream)
 	return conclude(refiller, stream, outcome, error);
 }
 
+/* Takes what the consumer reports; what came with messages was dealt with then. */
+void
+weir_refiller_attend(WeirRefiller *refiller)
+{
+	WeirConsumerEvent event;
+
+	while (refiller->source.consumer != NULL && weir_consumer_event(refiller->source.consumer, &event))
+		refiller->dead |= event.kind == WEIR_EVENT_FATAL;
+}
+
 /* Does a little. */
 WeirRefillStep
 weir_refiller_step(WeirRefiller *refiller, const WeirStream *stream)
@@ -280,7 +304,10 @@ weir_refiller_step(WeirRefiller *refiller, const WeirStream *stream)
 	if (!weir_refiller_has_work(refiller))
 		return WEIR_REFILL_COMPLETE;
 	if (GetCurrentTimestamp() < refiller->next_try)
+	{
+		weir_refiller_attend(refiller);
 		return WEIR_REFILL_NOTHING;
+	}
 
 	MemoryContextReset(refiller->batch_context);
 	MemoryContextSwitchTo(refiller->batch_context);

@@ -15,7 +15,7 @@ my $seed = $ENV{WEIR_SEED} // int(rand(2**31));
 diag("WEIR_SEED=$seed");
 srand($seed);
 
-my $box = Sandbox->new('kafka');
+my $box = Sandbox->new('kafka', 'max_prepared_transactions=1');
 my $number = 0;
 
 # Makes messages out of order in event time, some malformed, some tombstones, with and without keys.
@@ -147,6 +147,22 @@ is($box->sql($placement), $before{$placement}, 'each into its child');
 is($box->sql($effects), $before{$effects}, 'no trigger has fired');
 is($box->sql($books), $before{$books}, 'nothing is counted twice');
 
+# ---- a child that somebody has locked is waited for; new messages are not ----
+
+my $oldest = "SELECT chunk FROM weir_internal.chunk WHERE stream = 'readings'::regclass ORDER BY created_at LIMIT 1";
+$box->sql('BEGIN; LOCK TABLE ' . $box->sql($oldest) . " IN SHARE MODE; PREPARE TRANSACTION 'holder'");
+$box->run('', 'crash');
+$box->poll(q{SELECT count(*) FROM weir.status WHERE stream = 'readings' AND state = 'refilling' AND refill_left > 0
+	AND last_error LIKE 'table "readings\_%", whose rows are to come back, is locked by another session' AND next_try IS NOT NULL},
+	'2', 'both workers wait for a child that is locked, and say so');
+$box->run(qq({"n": -2, "ts": 1700000000000}\n), 'produce', 'readings', '--partition', $_) for 0 .. 2;
+$box->poll(q{SELECT count(*) FROM copy WHERE n = -2}, '3', 'new messages are applied all the same');
+is($box->sql("SELECT count(*) FROM ONLY " . $box->sql($oldest)), '0', 'the child is still empty');
+$box->sql("ROLLBACK PREPARED 'holder'");
+refilled('readings');
+is($box->sql($compare), '0 0', 'when the lock is released all come back');
+$rows += 3;
+
 # ---- new messages during a refill, a crash during a refill ----
 
 $box->sql('INSERT INTO brake VALUES (1)');
@@ -268,6 +284,25 @@ is($odd, '0 0 386', 'odd: the rows');
 $box->run('', 'crash');
 refilled('odd');
 is($box->sql($compare_odd), $odd, 'odd: come back, and only they');
+
+# ---- what the table refuses altogether is not given up ----
+
+$box->sql(q{
+	CREATE TABLE picking (x int);
+	CREATE FUNCTION picky(t bigint) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS $$
+	BEGIN
+		IF EXISTS (SELECT FROM public.picking) THEN PERFORM 1 / 0; END IF;
+		RETURN t;
+	END $$;
+	CREATE INDEX ON odd (picky(t));
+	INSERT INTO picking VALUES (1)});
+$box->run('', 'crash');
+$box->poll_state('odd', 'failed', 'odd: an index refuses every row');
+like($box->worker('odd', 'last_error'), qr/^staged rows of stream "odd" cannot come back/, 'odd: which the status shows');
+like($box->worker('odd', 'last_hint'), qr/such as an index, then start the stream again/, 'odd: with what to do');
+$box->sql(q{DELETE FROM picking; SELECT weir.start('odd')});
+refilled('odd');
+is($box->sql($compare_odd), $odd, 'odd: then they come back');
 
 # ---- what was taken back from the very beginning on: the stream may begin elsewhere, or as another one ----
 
