@@ -74,6 +74,16 @@ SELECT weir.alter_stream('readings', batch_rows => 10);
 SELECT accepted FROM weir.ingest('readings', '{"id": 13, "ts": 67}'::text);
 SELECT * FROM ranges WHERE partition = 0 ORDER BY first_offset;
 
+-- So it is after a while: where Kafka has lost some, less cannot be refilled.
+UPDATE weir_internal.chunk_checkpoint SET noted_at = noted_at - interval '30 s' WHERE stream = 'readings'::regclass;
+SELECT weir.alter_stream('readings', batch_rows => 20);
+SELECT accepted FROM weir.ingest('readings', '{"id": 14, "ts": 68}'::text);
+SELECT count(*) FROM ranges WHERE partition = 0;
+UPDATE weir_internal.chunk_checkpoint SET noted_at = noted_at - interval '30 s' WHERE stream = 'readings'::regclass;
+SELECT weir.alter_stream('readings', batch_rows => 30);
+SELECT accepted FROM weir.ingest('readings', '{"id": 15, "ts": 69}'::text);
+SELECT * FROM ranges WHERE partition = 0 ORDER BY first_offset;
+
 -- The log is compact: a range of any length takes a few bytes.
 SELECT accepted, dead_lettered FROM weir.ingest('readings',
     (SELECT array_agg(CASE WHEN n BETWEEN 100 AND 899 OR n % 50 = 0 THEN 'broken' ELSE '{"id": 0, "ts": 70}' END ORDER BY n)
