@@ -58,16 +58,16 @@ weir_refill_plan_alone(Oid stream)
 	MemoryContextSwitchTo(context);
 }
 
-/* Gives up the rest of a range. */
+/* Gives up what is left of some ranges. */
 void
-weir_refill_lose(Oid stream, const WeirRefillRange *range)
+weir_refill_lose(Oid stream, int32 partition, int64 from, int64 to)
 {
 	MemoryContext context = CurrentMemoryContext;
 
 	StartTransactionCommand();
 	weir_fence_share(stream);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	weir_catalog_lose_refill(stream, range);
+	weir_catalog_lose_refill(stream, partition, from, to);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);

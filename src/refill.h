@@ -47,7 +47,10 @@ extern WeirRefillRange *weir_refill_range_of(WeirRefillRange *ranges, int nrange
 /* Brings back rows of replayed dead letters; *more: there may be more of them. */
 extern WeirOutcome weir_refill_letters(WeirRefill *refill, bool *more, ErrorData **error);
 
-/* Gives up the rest of a range, in a transaction of its own.  Throws. */
-extern void weir_refill_lose(Oid stream, const WeirRefillRange *range);
+/*
+ * Gives up what is left of those ranges of a partition whose first offsets are
+ * from .. to, in a transaction of its own.  Throws.
+ */
+extern void weir_refill_lose(Oid stream, int32 partition, int64 from, int64 to);
 
 #endif							/* WEIR_REFILL_H */

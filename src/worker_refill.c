@@ -12,6 +12,7 @@
 #include "catalog_deadletter.h"
 #include "catalog_refill.h"
 #include "guc.h"
+#include "nodes/bitmapset.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -153,30 +154,61 @@ assign(WeirRefiller *refiller, const WeirStream *stream)
 	return true;
 }
 
-/* Gives up the range that begins at an offset which is not there any more; later ones may be. */
+/* Says in the log what is given up. */
 static void
-lose_range(WeirRefiller *refiller, const WeirStream *stream, int32 partition)
+report_lost(const WeirStream *stream, int32 partition, int64 from, int64 until)
+{
+	ereport(WARNING,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("offsets " INT64_FORMAT " to " INT64_FORMAT " of partition %d of stream \"%s\" cannot be refilled",
+					from, until - 1, partition, stream->name),
+			 errdetail("The topic does not have them any more."),
+			 errhint("The retention of the topic should be longer than that of the stream.")));
+}
+
+/*
+ * Gives up the ranges of a partition that begin before the offset that the
+ * topic begins at now; the first one in any case, which was found to be out of
+ * range.
+ */
+static void
+lose_ranges(WeirRefiller *refiller, const WeirStream *stream, int32 partition, int64 beginning)
 {
 	WeirRefill *refill = &refiller->refill;
+	WeirRefillRange *first = NULL;
+	WeirRefillRange *last = NULL;
 
-	refiller->assigned = false;
 	for (int i = 0; i < refill->nranges; i++)
 	{
 		WeirRefillRange *range = &refill->ranges[i];
 
-		if (range->partition != partition)
+		if (range->partition != partition || (first != NULL && range->next_offset >= beginning))
 			continue;
-		ereport(WARNING,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("offsets " INT64_FORMAT " to " INT64_FORMAT " of partition %d of stream \"%s\" cannot be refilled",
-						range->next_offset, range->until_offset - 1, partition, stream->name),
-				 errdetail("The topic does not have them any more."),
-				 errhint("The retention of the topic should be longer than that of the stream.")));
-		weir_refill_lose(refill->stream, range);
-		range->next_offset = range->until_offset;
-		break;
+		first = first ? first : range;
+		last = range;
 	}
+	if (first == NULL)
+		return;
+	report_lost(stream, partition, first->next_offset, last->until_offset);
+	weir_refill_lose(refill->stream, partition, first->first_offset, last->first_offset);
+	for (WeirRefillRange *range = first; range <= last; range++)
+		range->next_offset = range->until_offset;
 	forget_done(refill);
+}
+
+/* Deals with a partition whose first range begins at an offset that is not there any more. */
+static void
+go_out_of_range(WeirRefiller *refiller, const WeirStream *stream, int32 partition)
+{
+	int64		earliest = WEIR_OFFSET_EARLIEST;
+	int64		beginning;
+	WeirKafkaError error;
+
+	refiller->assigned = false;
+	if (weir_consumer_resolve(refiller->source.consumer, 1, &partition, &earliest, &beginning, &error))
+		lose_ranges(refiller, stream, partition, beginning);
+	else
+		postpone(refiller, stream, error.message);
 }
 
 /* Deals with what happened beside messages; false if the consumer must begin anew. */
@@ -184,14 +216,17 @@ static bool
 handle_events(WeirRefiller *refiller, const WeirStream *stream)
 {
 	WeirConsumerEvent event;
+	Bitmapset  *gone = NULL;	/* partitions, each of which is dealt with once */
 
 	while (weir_consumer_event(refiller->source.consumer, &event))
 	{
 		switch (event.kind)
 		{
 			case WEIR_EVENT_OUT_OF_RANGE:
-				lose_range(refiller, stream, event.partition);
-				return false;
+				if (!bms_is_member(event.partition, gone))
+					go_out_of_range(refiller, stream, event.partition);
+				gone = bms_add_member(gone, event.partition);
+				break;
 			case WEIR_EVENT_SPOILED:
 				postpone(refiller, stream, event.error.message);
 				return false;
@@ -206,7 +241,7 @@ handle_events(WeirRefiller *refiller, const WeirStream *stream)
 				break;			/* the worker's own consumer sees the same */
 		}
 	}
-	return true;
+	return gone == NULL;
 }
 
 /* ---- steps ---- */
