@@ -76,16 +76,14 @@ may_have(Node *command, Oid dboid)
 		(IsA(command, CreatedbStmt) && have_createdb_privilege());
 }
 
-/*
- * Does a command change or drop the extension in this database?  Its streams
- * then stand still: batches would meet tables that are being altered, and
- * wait for each other with the command.
- */
+/* May a command change or drop the extension in this database? */
 static bool
 is_about_extension(Node *command)
 {
 	ListCell   *lc;
 
+	if (IsA(command, DropOwnedStmt))
+		return true;
 	if (IsA(command, AlterExtensionStmt))
 		return strcmp(((AlterExtensionStmt *) command)->extname, "pg_weir") == 0;
 	if (!IsA(command, DropStmt) || ((DropStmt *) command)->removeType != OBJECT_EXTENSION)
@@ -115,6 +113,19 @@ send_workers_away(Oid dboid)
 	}
 }
 
+/*
+ * Makes the launcher look at this database when the command is over.  Where it
+ * is about the extension itself, workers leave before: batches would meet
+ * tables that are being altered, and wait for each other with the command.
+ */
+static void
+make_way_for_extension(Node *command)
+{
+	weir_wake_at_end();
+	if (!IsA(command, DropOwnedStmt) && superuser())
+		send_workers_away(MyDatabaseId);
+}
+
 /* Runs the command as it would run without us. */
 static void
 run_command(PlannedStmt *pstmt, const char *query, bool read_only_tree, ProcessUtilityContext context,
@@ -134,10 +145,9 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree, Proc
 	const char *name = wanted_database(pstmt->utilityStmt);
 	Oid			dboid = name != NULL && IsTransactionState() ? get_database_oid(name, true) : InvalidOid;
 
-	if (is_about_extension(pstmt->utilityStmt) && superuser())
+	if (is_about_extension(pstmt->utilityStmt))
 	{
-		weir_wake_at_end();
-		send_workers_away(MyDatabaseId);
+		make_way_for_extension(pstmt->utilityStmt);
 		run_command(pstmt, query, read_only_tree, context, params, env, dest, qc);
 		return;
 	}
