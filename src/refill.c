@@ -79,24 +79,30 @@ weir_refill_lose(Oid stream, int32 partition, int64 from, int64 to)
 /* Rows that the table has refused in a row; a worker has one stream. */
 static WeirStreak streak;
 
-/*
- * Locks a child, lest rotation drops it; false if it has been dropped.  Does
- * not wait: new messages would have to wait, too.
- */
+/* Locks a child, lest rotation drops it.  Does not wait: new messages would have to wait, too. */
 static bool
 lock_child(Oid chunk)
 {
-	if (!ConditionalLockRelationOid(chunk, RowExclusiveLock))
-	{
-		char	   *name = get_rel_name(chunk);
+	return ConditionalLockRelationOid(chunk, RowExclusiveLock);
+}
 
-		ereport(ERROR,
-				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-				 errmsg("table \"%s\", whose rows are to come back, is locked by another session",
-						name ? name : "?"),
-				 errhint("pg_locks shows which session that is.")));
-	}
+static bool
+child_exists(Oid chunk)
+{
 	return SearchSysCacheExists1(RELOID, ObjectIdGetDatum(chunk));
+}
+
+/* Raises an error for a child that somebody else has locked. */
+static void
+report_locked(Oid chunk)
+{
+	char	   *name = get_rel_name(chunk);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+			 errmsg("table \"%s\", whose rows are to come back, is locked by another session",
+					name ? name : "?"),
+			 errhint("pg_locks shows which session that is.")));
 }
 
 /* Says in the log that messages give no row any more. */
@@ -149,6 +155,7 @@ typedef struct Attempt
 	WeirRefillRange *ranges;	/* as they will be */
 	bool		isolating;
 	bool		more;			/* letters: there may be more */
+	bool		cut;			/* messages: not all of them could be dealt with */
 } Attempt;
 
 /* Puts what has been gathered of a range into its child. */
@@ -263,11 +270,15 @@ follow_positions(Attempt *attempt)
 	}
 }
 
-/* Refills the messages of a batch; false if a child is gone. */
+/*
+ * Refills the messages of a batch; false if a child is gone.  Where one is
+ * locked, what came before it need not wait.
+ */
 static bool
 fill_messages(Attempt *attempt)
 {
 	const WeirBatch *batch = attempt->batch;
+	bool		begun = false;
 
 	for (int from = 0; from < batch->nmessages;)
 	{
@@ -282,8 +293,16 @@ fill_messages(Attempt *attempt)
 		if (range != NULL)
 		{
 			if (!lock_child(range->chunk))
+			{
+				if (!begun)
+					report_locked(range->chunk);
+				attempt->cut = true;
+				return true;
+			}
+			if (!child_exists(range->chunk))
 				return false;
 			fill_range(attempt, range, &batch->messages[from], to - from);
+			begun = true;
 		}
 		from = to;
 	}
@@ -343,7 +362,9 @@ fill_letters(Attempt *attempt, const char *topic)
 		if (i + 1 < list_length(letters) && are_alike(letter, list_nth(letters, i + 1)))
 			continue;
 		part.nmessages = n;
-		if (lock_child(letter->chunk))
+		if (!lock_child(letter->chunk))
+			report_locked(letter->chunk);
+		if (child_exists(letter->chunk))
 			(void) put_rows(refill->stream, letter->chunk, &part, letter->watermark, NULL, attempt->isolating);
 		n = 0;
 	}
@@ -397,6 +418,7 @@ try_catching(Attempt *attempt, MemoryContext context, ErrorData **error)
 	WeirRefill *refill = attempt->refill;
 
 	*error = NULL;
+	attempt->cut = false;
 	memcpy(attempt->ranges, refill->ranges, sizeof(WeirRefillRange) * refill->nranges);
 	PG_TRY();
 	{
@@ -445,11 +467,13 @@ run(Attempt *attempt, ErrorData **error)
 
 /* Brings back the rows of messages that have been read again. */
 WeirOutcome
-weir_refill_apply(WeirRefill *refill, const WeirBatch *batch, ErrorData **error)
+weir_refill_apply(WeirRefill *refill, const WeirBatch *batch, bool *cut, ErrorData **error)
 {
 	Attempt		attempt = {.refill = refill,.batch = batch};
+	WeirOutcome outcome = run(&attempt, error);
 
-	return run(&attempt, error);
+	*cut = attempt.cut;
+	return outcome;
 }
 
 /* Brings back rows of replayed dead letters. */

@@ -37,9 +37,10 @@ typedef struct WeirRefill
  * of its own.  Messages that belong to no range are passed over.  With
  * WEIR_APPLIED the ranges are where the batch's messages and positions say;
  * with anything else they are unchanged, and *error is set or NULL as in
- * weir_pipeline_apply.  WEIR_CHANGED: load the ranges anew.
+ * weir_pipeline_apply.  WEIR_CHANGED: load the ranges anew.  *cut: some
+ * messages are still wanted, and must be read once more.
  */
-extern WeirOutcome weir_refill_apply(WeirRefill *refill, const WeirBatch *batch, ErrorData **error);
+extern WeirOutcome weir_refill_apply(WeirRefill *refill, const WeirBatch *batch, bool *cut, ErrorData **error);
 
 /* Returns which of these ranges, in order, a message is still wanted for, or NULL. */
 extern WeirRefillRange *weir_refill_range_of(WeirRefillRange *ranges, int nranges, const WeirMessage *message);

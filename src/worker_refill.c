@@ -304,6 +304,7 @@ step_messages(WeirRefiller *refiller, const WeirStream *stream)
 	.headers_of = weir_consumer_headers,.topic = stream->topic};
 	ErrorData  *error = NULL;
 	WeirOutcome outcome;
+	bool		cut;
 
 	batch.nmessages = weir_consumer_poll(consumer, batch.messages, BATCH_MESSAGES, BATCH_BYTES);
 	if (!handle_events(refiller, stream))
@@ -317,7 +318,9 @@ step_messages(WeirRefiller *refiller, const WeirStream *stream)
 	refiller->wasted += count_unwanted(&refiller->refill, batch.messages, batch.nmessages);
 	if (refiller->wasted > WASTE_LIMIT)
 		refiller->assigned = false;
-	outcome = weir_refill_apply(&refiller->refill, &batch, &error);
+	outcome = weir_refill_apply(&refiller->refill, &batch, &cut, &error);
+	if (cut)
+		refiller->assigned = false;
 	weir_consumer_release(batch.messages, batch.nmessages);
 	return conclude(refiller, stream, outcome, error);
 }
