@@ -157,7 +157,8 @@ weir_consumer_open(const WeirConsumerSpec *spec)
 	consumer->read_committed = strcmp(spec->isolation_level, "read_committed") == 0;
 	consumer->scratch = AllocSetContextCreate(TopMemoryContext, "pg_weir consumer call",
 											  ALLOCSET_DEFAULT_SIZES);
-	consumer->average = 256;
+	/* Until some are seen messages may be huge. */
+	consumer->average = 16 * 1024 * 1024;
 	open_pipe(consumer);
 	on_proc_exit(exit_without_handlers, (Datum) 0);
 	start_client(consumer, spec);
