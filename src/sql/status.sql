@@ -70,7 +70,7 @@ SELECT n.nspname AS stream_schema, c.relname AS stream, w.worker, w.pid,
        CASE WHEN s.topic IS NULL THEN 'ingest only'
             WHEN NOT weir_internal.runs_here(s.runs_on) THEN 'stopped'
             ELSE coalesce(w.state, 'starting') END AS state,
-       w.since, w.last_error, w.last_hint, w.next_try,
+       w.since, w.last_error, w.last_hint, w.last_error_at, w.next_try,
        greatest(s.held_watermark, p.watermark) AS watermark,
        CASE WHEN p.watermark = '-infinity' THEN p.slowest END AS held_back_by,
        p.applied_offsets, l.lag, l.time_lag, p.consumed, p.dead_lettered,
@@ -87,7 +87,7 @@ LEFT JOIN weir_internal.worker_slots() w
     AND w.dboid = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
 WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE');
 COMMENT ON VIEW weir.status IS
-'What each stream''s workers are doing: state (ingest only, stopped, starting, waiting for a slot, refilling, running, idle, retrying, failed, stopping), since when, the last error with its hint, the next try; the stream''s watermark and the partition without any event that holds it back; lag in messages and in time; how many child tables hold the staged rows, and how many of those are past retention but still in use by others, so that they could not be dropped yet; after a crash, how many offsets are still to be read again (refill_left), and how many cannot be (refill_lost).';
+'What each stream''s workers are doing: state (ingest only, stopped, starting, waiting for a slot, refilling, running, idle, retrying, failed, stopping), since when, the last error with its hint and when it was noticed (it stays when it is over), the next try; the stream''s watermark and the partition without any event that holds it back; lag in messages and in time; how many child tables hold the staged rows, and how many of those are past retention but still in use by others, so that they could not be dropped yet; after a crash, how many offsets are still to be read again (refill_left), and how many cannot be (refill_lost).';
 
 CREATE FUNCTION weir.audit(
     stream regclass,
