@@ -24,8 +24,11 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-/* How long the words of a broken connection explain that there is none. */
-#define TROUBLE_MS 15000
+/*
+ * How long the words of a broken connection explain that there is none:
+ * librdkafka repeats them every 30 seconds only.
+ */
+#define TROUBLE_MS 45000
 
 /* Descriptors that librdkafka opens: a socket and a pipe for each of few brokers. */
 #define EXTERNAL_FDS 8
@@ -201,6 +204,9 @@ weir_consumer_describe_unreachable(WeirConsumer *consumer, WeirKafkaError *error
 		*error = consumer->trouble;
 	else
 		weir_consumer_describe(consumer, error, err, reason);
+	if (error->hint[0] == '\0')
+		strlcpy(error->hint, "Are the brokers up, and can this machine reach them? weir.test_server says more.",
+				sizeof(error->hint));
 	return false;
 }
 
