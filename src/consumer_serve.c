@@ -86,6 +86,9 @@ note_trouble(WeirConsumer *consumer, rd_kafka_resp_err_t err, const char *reason
 	/* A second connection to some broker, for consumer groups, which we do not use. */
 	if (strncmp(reason, "GroupCoordinator: ", strlen("GroupCoordinator: ")) == 0)
 		return;
+	/* What went wrong is followed by a mere disconnection: keep what says more. */
+	if (weir_consumer_has_trouble(consumer) && strstr(reason, ": Disconnected (after"))
+		return;
 	weir_consumer_describe(consumer, &consumer->trouble, err, reason);
 	consumer->trouble_at = GetCurrentTimestamp();
 }
