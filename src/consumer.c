@@ -192,8 +192,17 @@ weir_consumer_has_trouble(const WeirConsumer *consumer)
 		!TimestampDifferenceExceeds(consumer->trouble_at, GetCurrentTimestamp(), TROUBLE_MS);
 }
 
+/* Gives an error of connections that has no hint a general one. */
+static void
+hint_at_reach(WeirKafkaError *error)
+{
+	if (error->hint[0] == '\0')
+		strlcpy(error->hint, "Are the brokers up, and can this machine reach them? weir.test_server says more.",
+				sizeof(error->hint));
+}
+
 /*
- * The same for what librdkafka only says in general ("timed out", "all
+ * The same as weir_consumer_describe() for what librdkafka only says in general ("timed out", "all
  * brokers down"): what a connection said lately is more to the point.
  */
 bool
@@ -204,10 +213,18 @@ weir_consumer_describe_unreachable(WeirConsumer *consumer, WeirKafkaError *error
 		*error = consumer->trouble;
 	else
 		weir_consumer_describe(consumer, error, err, reason);
-	if (error->hint[0] == '\0')
-		strlcpy(error->hint, "Are the brokers up, and can this machine reach them? weir.test_server says more.",
-				sizeof(error->hint));
+	hint_at_reach(error);
 	return false;
+}
+
+/* Brings the error of WEIR_EVENT_UNREACHABLE up to date with what connections have said since. */
+void
+weir_consumer_renew_error(const WeirConsumer *consumer, WeirKafkaError *error)
+{
+	if (!weir_consumer_has_trouble(consumer))
+		return;
+	*error = consumer->trouble;
+	hint_at_reach(error);
 }
 
 /* Forgets an event that waits. */

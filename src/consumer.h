@@ -112,6 +112,9 @@ extern WeirHeader *weir_consumer_headers(const WeirMessage *message, int *nheade
 /* Takes the next event; false: there is none. */
 extern bool weir_consumer_event(WeirConsumer *consumer, WeirConsumerEvent *event);
 
+/* Brings the error of WEIR_EVENT_UNREACHABLE up to date with what connections have said since. */
+extern void weir_consumer_renew_error(const WeirConsumer *consumer, WeirKafkaError *error);
+
 /*
  * Writes where the partitions stand that have moved, or of which something
  * new is known, since the last call; counts all messages polled.  positions

@@ -422,7 +422,10 @@ handle_events(Worker *worker)
 	}
 	if (worker->doubt_since != 0 &&
 		TimestampDifferenceExceeds(worker->doubt_since, GetCurrentTimestamp(), DOUBT_MS))
+	{
+		weir_consumer_renew_error(worker->source.consumer, &worker->doubt);
 		weir_worker_enter(WEIR_RETRYING, worker->doubt.message, worker->doubt.hint, 0);
+	}
 	return !worker->interrupted;
 }
 
