@@ -126,6 +126,7 @@ weir_decimal_read(WeirDecimal *decimal, const char *text, Size len)
 
 	decimal->digits = 0;
 	decimal->scale = 0;
+	decimal->half = false;
 	decimal->exponent_huge = false;
 	decimal->negative = p < end && *p == '-';
 	if (p < end && (*p == '-' || *p == '+'))
@@ -145,7 +146,10 @@ weir_decimal_read(WeirDecimal *decimal, const char *text, Size len)
 		any = true;
 		decimal->scale += point;
 		if (significant == 19)
-			dropped++;
+		{
+			if (dropped++ == 0)
+				decimal->half = digit >= 5;
+		}
 		else
 		{
 			decimal->digits = decimal->digits * 10 + digit;

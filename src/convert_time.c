@@ -484,6 +484,8 @@ epoch_microseconds(const WeirConverter *converter, const char *text, Size len,
 		amount /= 10;
 	if (exponent == -1)
 		amount = amount / 10 + (amount % 10 >= 5);
+	else if (exponent == 0)
+		amount += decimal.half;
 
 	if (amount > (uint64) END_TIMESTAMP + EPOCH_SHIFT ||
 		(decimal.negative && amount > (uint64) -MIN_TIMESTAMP))
