@@ -240,11 +240,11 @@ weir_convert_float8(const WeirConverter *converter, const char *text, Size len,
 	copy = terminate(text, len);
 	errno = 0;
 	value = strtod(copy, &end);
-	if (len == 0 || *end != '\0')
-		return weir_convert_bad_syntax(converter, fault);
 	/* A denormalised result is no error, though the library may say so. */
 	if (errno == ERANGE && (value == 0.0 || value >= HUGE_VAL || value <= -HUGE_VAL))
 		return weir_convert_out_of_range(converter, ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE, fault);
+	if (len == 0 || *end != '\0')
+		return weir_convert_bad_syntax(converter, fault);
 	pfree(copy);
 	*result = Float8GetDatum(value);
 	return true;
@@ -277,10 +277,10 @@ weir_convert_float4(const WeirConverter *converter, const char *text, Size len,
 	copy = terminate(text, len);
 	errno = 0;
 	value = strtof(copy, &end);
-	if (len == 0 || *end != '\0')
-		return weir_convert_bad_syntax(converter, fault);
 	if (errno == ERANGE && (value == 0.0 || value >= HUGE_VALF || value <= -HUGE_VALF))
 		return weir_convert_out_of_range(converter, ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE, fault);
+	if (len == 0 || *end != '\0')
+		return weir_convert_bad_syntax(converter, fault);
 	pfree(copy);
 	*result = Float4GetDatum(value);
 	return true;
