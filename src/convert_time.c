@@ -268,7 +268,7 @@ static int
 decode_general(const char *text, Size len, struct pg_tm *tm, fsec_t *fsec,
 			   int *zone, int *kind)
 {
-	char		copy[MAXDATELEN + 1];
+	char	   *copy = palloc(len + 1);
 	char		work[MAXDATELEN + MAXDATEFIELDS];
 	char	   *field[MAXDATEFIELDS];
 	int			type[MAXDATEFIELDS];
@@ -276,11 +276,10 @@ decode_general(const char *text, Size len, struct pg_tm *tm, fsec_t *fsec,
 	volatile int error;
 	pg_tz	   *session = session_timezone;
 
-	if (len > MAXDATELEN)
-		return DTERR_BAD_FORMAT;
 	memcpy(copy, text, len);
 	copy[len] = '\0';
 
+	/* Of a text that is too long it says so itself: there may be much space in it. */
 	error = ParseDateTime(copy, work, sizeof(work), field, type, MAXDATEFIELDS, &nfields);
 	if (error != 0)
 		return error;
