@@ -35,7 +35,7 @@ make_stream('stormy', <<~'END');
 	END IF;
 	END
 my $produced = 0;
-foreach my $code (qw(40001 53100 55P03))
+foreach my $code (qw(40001 40P01 53100 55P03 57014 XX000))
 {
 	$box->sql("INSERT INTO weather VALUES ('$code')");
 	$box->produce('stormy', $produced + 1, $produced += 50);
