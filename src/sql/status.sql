@@ -87,6 +87,7 @@ WITH p AS (
            NULL, crowd.error, crowd.hint, NULL, NULL, NULL
     FROM weir_internal.stream s CROSS JOIN crowd CROSS JOIN generate_series(0, s.parallelism - 1) g (worker)
     WHERE s.topic IS NOT NULL AND crowd.slots > 0 AND weir_internal.runs_here(s.runs_on)
+      AND (SELECT o.state IS NULL FROM weir_internal.obstacle() o)
       AND NOT EXISTS (SELECT FROM here h WHERE h.stream = s.stream::oid AND h.worker = g.worker)
 ), l AS (
     SELECT stream_schema, stream, sum(lag)::bigint AS lag, max(time_lag) AS time_lag
