@@ -39,6 +39,9 @@
 /* How often a worker looks at least whether staged rows are past retention. */
 #define MAINTAIN_MS 10000
 
+/* How long a session trusts that a partition's range need not be noted anew. */
+#define NOTED_MS 10000
+
 /* How often a session looks for dead letters that are too old, in seconds. */
 #define PURGE_INTERVAL_S 600
 
@@ -104,13 +107,19 @@ purge_sometimes(void)
 	weir_catalog_purge_dead_letters(weir_dead_letter_retention);
 }
 
-/* Notes which child has a partition's rows from here on, unless that is known. */
+/* Notes which child has a partition's rows from here on, unless that is known, and was lately. */
 static void
 note_range(WeirRuntime *runtime, const WeirPartitionWork *work)
 {
 	int32		partition = work->progress.partition;
 	MemoryContext old;
 
+	if (TimestampDifferenceExceeds(runtime->noted_since, GetCurrentTimestamp(), NOTED_MS))
+	{
+		bms_free(runtime->noted);
+		runtime->noted = NULL;
+		runtime->noted_since = GetCurrentTimestamp();
+	}
 	if (bms_is_member(partition + 1, runtime->noted) ||
 		!weir_catalog_note_range(runtime->relid, runtime->chunk, partition, work->expected,
 								 work->watermark, work->seen))

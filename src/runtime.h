@@ -25,6 +25,7 @@ typedef struct WeirRuntime
 	bool		valid;			/* cleared when the definition or a table changes */
 	bool		busy;			/* a batch is being applied with it */
 	Bitmapset  *noted;			/* partitions + 1 whose range in this child is in the catalogue */
+	TimestampTz noted_since;	/* when that was empty */
 	MemoryContext context;		/* of all below */
 	WeirStream *stream;
 	Oid			chunk;			/* child that takes the rows */

@@ -731,7 +731,10 @@ refill_a_little(Worker *worker)
 	WeirRefillStep step;
 
 	if (weir_worker_current() != WEIR_REFILLING)
+	{
+		weir_refiller_attend(&worker->refiller);
 		return WEIR_REFILL_NOTHING;
+	}
 	step = weir_refiller_step(&worker->refiller, worker->stream);
 	MemoryContextSwitchTo(worker->batch_context);
 	if (worker->refiller.dead)
@@ -746,6 +749,14 @@ refill_a_little(Worker *worker)
 	}
 	else if (worker->refiller.source.consumer && !worker->waits_for_refill)
 		make_wait_set(worker);
+	if (step == WEIR_REFILL_POSTPONED)
+	{
+		weir_worker_enter(WEIR_REFILLING, worker->refiller.trouble.message, worker->refiller.trouble.hint,
+						  worker->refiller.next_try);
+		take_fence(worker);
+	}
+	else if (step == WEIR_REFILL_PROGRESS)
+		weir_worker_enter(WEIR_REFILLING, NULL, NULL, worker->refiller.next_try);
 	return step;
 }
 
@@ -806,6 +817,7 @@ stay_failed(Worker *worker)
 	{
 		while (worker->source.consumer && weir_consumer_event(worker->source.consumer, &event))
 			;
+		weir_refiller_attend(&worker->refiller);
 		/* Nobody wakes us when the extension is dropped, or the stream gets another owner. */
 		if (worker->stream)
 			load_definition(worker);

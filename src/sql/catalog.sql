@@ -97,7 +97,9 @@ SELECT pg_catalog.pg_extension_config_dump('weir_internal.chunk', '');
 
 -- From which offset on a partition's messages went to a child, and what held
 -- there: with that a refill gives rows the same _watermark again.  A new one
--- begins with the child, with a change of what is noted here, and after a seek.
+-- begins with the child, with a change of what is noted here, after a seek, and
+-- every now and then: where Kafka has lost the first messages of a range, the
+-- rest of it cannot be refilled.
 CREATE TABLE weir_internal.chunk_checkpoint (
     stream regclass NOT NULL,
     chunk regclass,
@@ -109,6 +111,7 @@ CREATE TABLE weir_internal.chunk_checkpoint (
     max_out_of_orderness interval NOT NULL,
     isolation_level text NOT NULL,
     cluster_id text,
+    noted_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (chunk, partition, first_offset)
 );
 CREATE INDEX ON weir_internal.chunk_checkpoint (stream, partition, first_offset);
