@@ -525,7 +525,7 @@ leave_out_idle(Worker *worker)
 	partitions = MemoryContextAlloc(worker->batch_context, sizeof(int32) * worker->source.npartitions);
 	n = weir_consumer_idle(worker->source.consumer, worker->stream->idle_timeout, partitions);
 	if (n > 0)
-		weir_pipeline_leave_out(worker->slot.stream, n, partitions);
+		weir_pipeline_leave_out(worker->slot.stream, worker->stream->version, n, partitions);
 	pfree(partitions);
 }
 
