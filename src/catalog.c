@@ -332,21 +332,24 @@ weir_catalog_set_wanted(Oid relid, bool wanted)
 	weir_catalog_touch(relid);
 }
 
-/* Remembers the Kafka cluster a stream reads from. */
-void
+/* Remembers the Kafka cluster a stream reads from; false if that is known. */
+bool
 weir_catalog_set_cluster_id(Oid relid, const char *cluster_id)
 {
 	static WeirCatalogStatement statement = {
-		"UPDATE weir_internal.stream SET cluster_id = $2 WHERE stream = $1",
+		"UPDATE weir_internal.stream SET cluster_id = $2"
+		" WHERE stream = $1 AND cluster_id IS DISTINCT FROM $2",
 		2, {REGCLASSOID, TEXTOID}
 	};
 	WeirCatalogSession session;
 	Datum		id = cluster_id ? CStringGetTextDatum(cluster_id) : (Datum) 0;
+	bool		changed;
 
 	weir_catalog_enter(&session);
-	weir_catalog_execute(&statement, (Datum[]) {ObjectIdGetDatum(relid), id},
-						 cluster_id ? NULL : " n", SPI_OK_UPDATE);
+	changed = weir_catalog_execute(&statement, (Datum[]) {ObjectIdGetDatum(relid), id},
+								   cluster_id ? NULL : " n", SPI_OK_UPDATE);
 	weir_catalog_leave(&session);
+	return changed;
 }
 
 /* Gives the definition a new version and tells every session. */

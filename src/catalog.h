@@ -108,7 +108,7 @@ extern void weir_catalog_leave(WeirCatalogSession *session);
 
 /* Definitions: written with the superuser's rights; the caller has checked the user's. */
 extern void weir_catalog_set_wanted(Oid relid, bool wanted);
-extern void weir_catalog_set_cluster_id(Oid relid, const char *cluster_id); /* NULL: not known */
+extern bool weir_catalog_set_cluster_id(Oid relid, const char *cluster_id); /* NULL: not known; false: it was the same */
 
 /* Tells every session and worker that a stream's definition has changed. Bumps its version. */
 extern void weir_catalog_touch(Oid relid);

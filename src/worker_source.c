@@ -14,6 +14,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog_gap.h"
 #include "compat.h"
 #include "foreign/foreign.h"
 #include "kafka_options.h"
@@ -256,12 +257,16 @@ find_beginning(WeirSource *source, int n, const int32 *partitions)
 	return offsets;
 }
 
-/* Moves partitions to the offsets given. */
+/* Moves partitions to the offsets given, as messages are lost. */
 static void
-move_partitions(const WeirStream *stream, int n, const int32 *partitions, const int64 *offsets)
+move_partitions(const WeirStream *stream, int n, const int32 *partitions, const int64 *offsets,
+				WeirGapCause cause)
 {
 	for (int i = 0; i < n; i++)
+	{
+		weir_catalog_record_gap(stream->relid, partitions[i], offsets[i], cause);
 		(void) weir_catalog_move_partition(stream->relid, partitions[i], offsets[i]);
+	}
 }
 
 static bool
@@ -275,14 +280,10 @@ static void
 adopt_cluster(const WeirStream *stream, const WeirTopicInfo *info,
 			  int n, const int32 *partitions, const int64 *offsets)
 {
-	WeirStream *latest = begin_fenced(stream);
-
+	(void) begin_fenced(stream);
 	/* Once is enough: the stream's other workers see the same. */
-	if (!is_cluster_of(latest, info))
-	{
-		move_partitions(stream, n, partitions, offsets);
-		weir_catalog_set_cluster_id(stream->relid, info->cluster_id);
-	}
+	if (weir_catalog_set_cluster_id(stream->relid, info->cluster_id))
+		move_partitions(stream, n, partitions, offsets, WEIR_GAP_CLUSTER);
 	commit();
 }
 
@@ -315,13 +316,25 @@ check_cluster(WeirSource *source, const WeirStream *stream, const WeirTopicInfo 
 
 /* Checks that every partition we have read is still there. */
 static void
-check_partitions(const WeirStream *stream, const WeirTopicInfo *info, List *progress)
+check_partitions(const WeirSource *source, const WeirStream *stream, const WeirTopicInfo *info, List *progress)
 {
 	WeirProgress *last = progress ? llast(progress) : NULL;
+	ListCell   *lc;
 
-	if (last && last->partition >= info->npartitions)
-		data_loss(stream, "topic \"%s\" has %d partitions, where it had %d",
-				  stream->topic, info->npartitions, last->partition + 1);
+	if (!last || last->partition < info->npartitions)
+		return;
+	data_loss(stream, "topic \"%s\" has %d partitions, where it had %d",
+			  stream->topic, info->npartitions, last->partition + 1);
+	(void) begin_fenced(stream);
+	foreach(lc, progress)
+	{
+		WeirProgress *partition = lfirst(lc);
+
+		if (partition->partition >= info->npartitions &&
+			partition->partition % stream->parallelism == source->worker)
+			weir_catalog_record_gap(stream->relid, partition->partition, -1, WEIR_GAP_PARTITIONS);
+	}
+	commit();
 }
 
 /* Reads our share of the partitions from their applied offsets. */
@@ -358,7 +371,7 @@ weir_source_assign(WeirSource *source, const WeirStream *stream)
 
 	look_up_topic(source, stream, progress != NIL, &info);
 	check_cluster(source, stream, &info, progress);
-	check_partitions(stream, &info, progress);
+	check_partitions(source, stream, &info, progress);
 	register_partitions(source, stream, &info, progress);
 	assign_share(source, stream, &info, load_progress(stream));
 }
@@ -388,8 +401,9 @@ void
 weir_source_out_of_range(WeirSource *source, const WeirStream *stream, int32 partition, int64 offset)
 {
 	int64		first = *find_beginning(source, 1, &partition);
+	WeirGapCause cause = offset < first ? WEIR_GAP_RETENTION : WEIR_GAP_TRUNCATION;
 
-	if (offset < first)
+	if (cause == WEIR_GAP_RETENTION)
 		data_loss(stream, "partition %d of topic \"%s\" begins at offset " INT64_FORMAT
 				  ", and offset " INT64_FORMAT " had not been read: retention was faster",
 				  partition, stream->topic, first, offset);
@@ -398,6 +412,6 @@ weir_source_out_of_range(WeirSource *source, const WeirStream *stream, int32 par
 				  ", which was read: the topic was recreated or truncated",
 				  partition, stream->topic, offset);
 	(void) begin_fenced(stream);
-	move_partitions(stream, 1, &partition, &first);
+	move_partitions(stream, 1, &partition, &first, cause);
 	commit();
 }

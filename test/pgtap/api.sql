@@ -13,6 +13,7 @@ INSERT INTO api VALUES
     ('create_stream(name text, columns text, server name DEFAULT NULL::name, topic text DEFAULT NULL::text, format text DEFAULT ''json''::text, key_format text DEFAULT NULL::text, key_columns text[] DEFAULT NULL::text[], event_id text[] DEFAULT NULL::text[], dedup_ttl interval DEFAULT NULL::interval, event_time name DEFAULT NULL::name, max_out_of_orderness interval DEFAULT ''00:00:00''::interval, max_future interval DEFAULT ''1 day''::interval, idle_timeout interval DEFAULT NULL::interval, retention interval DEFAULT ''01:00:00''::interval, start_from text DEFAULT ''earliest''::text, paths jsonb DEFAULT ''{}''::jsonb, time_unit text DEFAULT NULL::text, column_options jsonb DEFAULT ''{}''::jsonb, metadata text[] DEFAULT ''{}''::text[], tombstones text DEFAULT ''dead_letter''::text, isolation_level text DEFAULT ''read_committed''::text, on_data_loss text DEFAULT ''stop''::text, parallelism integer DEFAULT 1, partitions integer DEFAULT 1, batch_rows integer DEFAULT NULL::integer, batch_bytes integer DEFAULT NULL::integer, batch_interval interval DEFAULT NULL::interval, if_not_exists boolean DEFAULT false) → regclass'),
     ('drop_stream(stream regclass, cascade boolean DEFAULT false) → void'),
     ('replay_dead_letters(stream regclass, filter text DEFAULT NULL::text, transform text DEFAULT NULL::text, OUT replayed bigint, OUT applied bigint, OUT failed bigint) → record'),
+    ('seek(stream regclass, seek_to text, reset boolean DEFAULT false) → void'),
     ('start(stream regclass) → void'),
     ('stop(stream regclass) → void'),
     ('test_server(server name, OUT test text, OUT ok boolean, OUT detail text) → SETOF record');
@@ -40,8 +41,9 @@ SELECT columns_are('weir', 'dead_letters', '{id,stream_schema,stream,partition,k
 SELECT has_column('weir', 'status', c, 'status has ' || c)
 FROM unnest('{stream_schema,stream,worker,state,since,last_error,next_try,watermark,held_back_by}'::name[]) c;
 SELECT has_column('weir', 'stream_stats', c, 'stream_stats has ' || c)
-FROM unnest('{stream_schema,stream,partition,consumed,staged,duplicate,dead_lettered,dropped,skipped,replayed,late,applied_offset,lag}'::name[]) c;
-SELECT has_view('weir', v, 'view ' || v) FROM unnest('{status,stream_stats,dead_letters,catalog}'::name[]) v;
+FROM unnest('{stream_schema,stream,partition,consumed,staged,duplicate,dead_lettered,dropped,skipped,replayed,late,applied_offset,lag,gap}'::name[]) c;
+SELECT has_view('weir', v, 'view ' || v) FROM unnest('{status,stream_stats,gaps,dead_letters,catalog}'::name[]) v;
+SELECT columns_are('weir', 'gaps', '{stream_schema,stream,partition,from_offset,to_offset,offsets,cause,recorded_at,recorded_by,void_since}'::name[]);
 SELECT col_type_is('weir', 'dead_letters', c, t, format('dead_letters.%s is %s', c, t))
 FROM (VALUES ('id', 'bigint'), ('partition', 'integer'), ('kafka_offset', 'bigint'), ('kafka_timestamp', 'timestamp with time zone'),
     ('key', 'bytea'), ('value', 'bytea'), ('headers', 'jsonb'), ('failed_at', 'timestamp with time zone')) v (c, t);
