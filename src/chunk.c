@@ -263,6 +263,16 @@ weir_chunk_drop(Oid chunk)
 	weir_catalog_leave(&session);
 }
 
+/* Drops all children. */
+void
+weir_chunk_drop_all(Oid stream)
+{
+	ListCell   *lc;
+
+	foreach(lc, find_inheritance_children(stream, AccessExclusiveLock))
+		weir_chunk_drop(lfirst_oid(lc));
+}
+
 /* Returns the child that takes new rows of a stream, making one if there is none. */
 Oid
 weir_chunk_current(Oid stream)

@@ -78,7 +78,7 @@ COMMENT ON FUNCTION weir_internal.ring() IS 'has the launcher look at this datab
 CREATE FUNCTION weir.seek(stream regclass, seek_to text, reset boolean DEFAULT false) RETURNS void
 LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_seek';
 COMMENT ON FUNCTION weir.seek(regclass, text, boolean) IS
-'Sets from where a stream reads on: earliest, latest, a timestamp, or {"partition": offset, …} as JSON. Going back over events already applied is refused (22023), as they would count twice. Waits for the running batch; the workers go on from there when the transaction commits. Error 08xxx when the broker does not answer for a timestamp, latest or earliest; 0A000 for reset.';
+'Sets from where a stream reads on: earliest, latest, a timestamp, or {"partition": offset, …} as JSON. Going back over events already applied is refused (22023), as they would count twice; what is passed over is recorded in weir.gaps. With reset the stream is emptied first, in this transaction: rows, watermarks, counters, dead letters that will be judged again; then it begins as a new one would with that start_from. Waits for the running batch and, with reset, for those who read the stream; the workers go on from there when the transaction commits. Error 08xxx when the broker does not answer.';
 
 CREATE FUNCTION weir.wait(stream regclass, timeout_after interval DEFAULT '10 s') RETURNS void
 LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_wait';
