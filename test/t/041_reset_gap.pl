@@ -244,6 +244,11 @@ $box->poll(q{SELECT count(*) FROM lazy}, '1', 'and reads again');
 is($box->sql(q{SELECT count(*) FROM weir_internal.watermark_floor WHERE stream = 'lazy'::regclass}), '0',
 	'it does not take what it knew for what is');
 
+# What the stream's watermark was held at goes, too.
+$box->poll(q{SELECT isfinite(held_watermark) FROM weir_internal.stream WHERE stream = 'lazy'::regclass}, 't', 'it is left out then');
+is(says(q{BEGIN; SELECT weir.seek('lazy', 'earliest', reset => true); SELECT DISTINCT watermark FROM weir.status WHERE stream = 'lazy'; COMMIT}),
+	"\n-infinity", 'the watermark begins anew');
+
 # ---------- messages are lost ----------
 
 $box->sql(q{SELECT weir.stop('readings'); SELECT weir.stop('fresh'); SELECT weir.alter_stream('readings', on_data_loss => 'continue')});
