@@ -129,6 +129,36 @@ SELECT count(*) FROM weir.gaps;
 RESET ROLE;
 DROP VIEW all_of_it;
 
+-- It takes the owner, and no more than that.
+GRANT USAGE ON FOREIGN SERVER seek_kafka TO regress_seek_reader;
+GRANT CREATE ON SCHEMA public TO regress_seek_reader;
+SET ROLE regress_seek_reader;
+SELECT weir.seek('far', 'earliest', reset => true);
+SELECT weir.create_stream('own', columns => 'n int', server => 'seek_kafka', topic => 'own');
+SELECT accepted FROM weir.ingest('own', '{"n": 1}'::text, kafka_timestamp => '2026-01-01');
+SELECT weir.seek('own', 'earliest', reset => true);
+SELECT count(*) FROM own;
+SELECT weir.drop_stream('own');
+RESET ROLE;
+REVOKE CREATE ON SCHEMA public FROM regress_seek_reader;
+REVOKE USAGE ON FOREIGN SERVER seek_kafka FROM regress_seek_reader;
+
+-- A consumer group that is told how far a stream is: its name is checked.
+SELECT weir.alter_stream('far', commit_to_group => 'reporting');
+SELECT commit_to_group FROM weir.catalog WHERE stream = 'far';
+SELECT weir.alter_stream('far', parallelism => 2);
+SELECT commit_to_group FROM weir.catalog WHERE stream = 'far';
+SELECT weir.alter_stream('far', commit_to_group => repeat('x', 250));
+SELECT weir.alter_stream('far', commit_to_group => E'two\nlines');
+SELECT weir.alter_stream('near', commit_to_group => 'reporting');
+SELECT weir.create_stream('nearby', columns => 'n int', commit_to_group => 'reporting');
+SELECT weir.create_stream('farther', columns => 'n int', server => 'seek_kafka', topic => 'far', commit_to_group => '');
+SELECT weir.create_stream('farther', columns => 'n int', server => 'seek_kafka', topic => 'far', commit_to_group => 'reporting');
+SELECT weir.create_stream('farther', columns => 'n int', server => 'seek_kafka', topic => 'farther', commit_to_group => 'reporting');
+SELECT weir.alter_stream('far', commit_to_group => '');
+SELECT stream, commit_to_group FROM weir.catalog WHERE stream LIKE 'far%' ORDER BY stream;
+
+SELECT weir.drop_stream('farther');
 SELECT weir.drop_stream('far');
 SELECT count(*) FROM weir_internal.gap;
 DROP FUNCTION noted, resets;

@@ -36,7 +36,7 @@
 	"s.max_out_of_orderness, s.max_future, s.idle_timeout, s.start_from, s.paths, " \
 	"s.column_options, s.time_unit, s.metadata, s.tombstones, s.isolation_level, " \
 	"s.on_data_loss, s.parallelism, s.batch_rows, s.batch_bytes, s.batch_interval, " \
-	"s.search_path, s.runs_on, s.cluster_id, s.definition_version"
+	"s.search_path, s.runs_on, s.cluster_id, s.definition_version, s.commit_to_group"
 
 /* Positions of STREAM_COLUMNS, from 1. */
 enum
@@ -45,7 +45,7 @@ enum
 	S_DISORDER, S_MAX_FUTURE, S_IDLE_TIMEOUT, S_START_FROM, S_PATHS,
 	S_COLUMN_OPTIONS, S_TIME_UNIT, S_METADATA, S_TOMBSTONES, S_ISOLATION,
 	S_DATA_LOSS, S_PARALLELISM, S_BATCH_ROWS, S_BATCH_BYTES, S_BATCH_INTERVAL,
-	S_SEARCH_PATH, S_RUNS_ON, S_CLUSTER_ID, S_VERSION
+	S_SEARCH_PATH, S_RUNS_ON, S_CLUSTER_ID, S_VERSION, S_COMMIT_TO_GROUP
 };
 
 /* Becomes the superuser with a search_path of its own, and connects to SPI. */
@@ -187,6 +187,7 @@ read_stream(HeapTuple tuple, MemoryContext context)
 	stream->search_path = weir_catalog_string(tuple, S_SEARCH_PATH, context);
 	stream->cluster_id = weir_catalog_string(tuple, S_CLUSTER_ID, context);
 	stream->version = weir_catalog_int64(tuple, S_VERSION, 0);
+	stream->commit_to_group = weir_catalog_string(tuple, S_COMMIT_TO_GROUP, context);
 
 	runs_on = weir_catalog_string(tuple, S_RUNS_ON, context);
 	stream->wanted = runs_on != NULL && strcmp(runs_on, weir_catalog_database_identity()) == 0;

@@ -43,6 +43,7 @@ typedef struct WeirStream
 	WeirTombstones tombstones;
 	char	   *isolation_level;
 	bool		stop_on_data_loss;
+	char	   *commit_to_group;	/* NULL: none */
 	int			parallelism;
 	int			batch_rows;		/* limits in force: the stream's or the GUC's */
 	int			batch_bytes;

@@ -5,7 +5,8 @@
  * The loop: take what librdkafka has fetched, cut a batch, have pipeline.c
  * apply it, and sleep on latch and pipe when there is nothing.  Which
  * partitions and from where is worker_source.c's, what the state is called
- * and where it shows worker_state.c's.
+ * and where it shows worker_state.c's, what a consumer group is told
+ * worker_group.c's.
  *
  * Faults have one way out: whatever throws, or comes back from the pipeline
  * as an error, ends in take_failure(), which tries again from the applied
@@ -43,6 +44,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "worker.h"
+#include "worker_group.h"
 #include "worker_refill.h"
 #include "worker_source.h"
 #include "worker_state.h"
@@ -70,6 +72,7 @@ typedef struct Worker
 	WeirStream *stream;			/* NULL: not loaded yet */
 	WeirSource	source;
 	WeirRefiller refiller;
+	WeirGroup	group;
 	WaitEventSet *waits;
 	bool		waits_for_refill;	/* its consumer is among them */
 
@@ -98,10 +101,15 @@ weir_worker_wake(Oid dboid, Oid stream)
 
 /* ---- coming and going ---- */
 
+/* The one that this process is. */
+static Worker *self;
+
 /* Ends the process; the slot says what is to follow. */
 static void pg_attribute_noreturn()
 leave(WeirLeave how)
 {
+	if (how == WEIR_LEAVE_STOP && weir_shared_is_well(weir_worker_current()))
+		weir_group_leave(&self->group, self->stream, &self->source);
 	if (weir_worker_current() != WEIR_STOPPING)
 		weir_worker_enter(WEIR_STOPPING, NULL, NULL, 0);
 	weir_shared_set_leave(how);
@@ -329,6 +337,7 @@ prepare(Worker *worker)
 	}
 	weir_source_assign(&worker->source, worker->stream);
 	weir_refiller_begin(&worker->refiller, worker->stream, worker->slot.worker);
+	weir_group_begin(&worker->group);
 	allocate_positions(worker);
 	MemoryContextReset(worker->batch_context);
 
@@ -474,6 +483,7 @@ apply_batch(Worker *worker)
 			case WEIR_APPLIED:
 				worker->last_commit = GetCurrentTimestamp();
 				worker->retries = 0;
+				weir_group_applied(&worker->group);
 				release_batch(worker);
 				(void) pgstat_report_stat(false);
 				if (weir_worker_current() == WEIR_RETRYING)
@@ -565,6 +575,7 @@ sleep_for_news(Worker *worker, TimestampTz due)
 	if (weir_worker_current() == WEIR_RETRYING)
 		until = 0;
 	sooner(&until, due);
+	sooner(&until, worker->group.due);
 	if (weir_worker_current() == WEIR_RUNNING)
 		sooner(&until, TimestampTzPlusMilliseconds(worker->last_message, IDLE_MS));
 	if (worker->doubt_since != 0 && weir_worker_current() != WEIR_RETRYING)
@@ -634,6 +645,7 @@ consume(Worker *worker)
 		MemoryContextSwitchTo(worker->batch_context);
 		if (pay_attention() || !handle_events(worker))
 			return;
+		weir_group_step(&worker->group, worker->stream, &worker->source);
 		fill_batch(worker);
 		if (!handle_events(worker))
 			return;
@@ -745,7 +757,7 @@ weir_worker_main(Datum arg)
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
 
-	worker = MemoryContextAllocZero(TopMemoryContext, sizeof(Worker));
+	self = worker = MemoryContextAllocZero(TopMemoryContext, sizeof(Worker));
 	if (!weir_shared_attach(DatumGetInt32(arg), &worker->slot))
 		proc_exit(0);
 	BackgroundWorkerInitializeConnectionByOid(worker->slot.dboid, InvalidOid, 0);

@@ -138,7 +138,7 @@ weir_source_open(WeirSource *source, const WeirStream *stream, int worker, int m
 	spec.options = weir_kafka_options_of(server_of(stream), stream->owner);
 	commit();
 	spec.topic = stream->topic;
-	spec.group_id = group_id;
+	spec.group_id = stream->commit_to_group ? stream->commit_to_group : group_id;
 	spec.isolation_level = stream->isolation_level;
 	spec.memory_mb = memory_mb;
 	source->worker = worker;

@@ -24,6 +24,7 @@ CREATE TABLE weir_internal.stream (
     tombstones text NOT NULL,
     isolation_level text NOT NULL,
     on_data_loss text NOT NULL,
+    commit_to_group text,                       -- consumer group that is told applied offsets; NULL: none
     parallelism int NOT NULL,
     batch_rows int,                             -- NULL: weir.batch_rows
     batch_bytes int,

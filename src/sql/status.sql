@@ -7,7 +7,7 @@ SELECT n.nspname AS stream_schema, c.relname AS stream, 'stream'::text AS kind,
        s.server, s.topic, s.format, s.key_format, s.key_columns, s.event_time,
        s.max_out_of_orderness, s.max_future, s.idle_timeout, s.retention, s.start_from, s.paths,
        s.time_unit, s.column_options, s.metadata, s.tombstones, s.isolation_level, s.on_data_loss,
-       s.parallelism, s.batch_rows, s.batch_bytes, s.batch_interval
+       s.parallelism, s.batch_rows, s.batch_bytes, s.batch_interval, s.commit_to_group
 FROM weir_internal.stream s
 JOIN pg_catalog.pg_class c ON c.oid = s.stream::oid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace

@@ -28,6 +28,7 @@ CREATE FUNCTION weir.create_stream(
     batch_rows int DEFAULT NULL,
     batch_bytes int DEFAULT NULL,
     batch_interval interval DEFAULT NULL,
+    commit_to_group text DEFAULT NULL,
     if_not_exists boolean DEFAULT false)
 RETURNS regclass
 LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_create_stream';
@@ -50,11 +51,12 @@ CREATE FUNCTION weir.alter_stream(
     parallelism int DEFAULT NULL,
     batch_rows int DEFAULT NULL,
     batch_bytes int DEFAULT NULL,
-    batch_interval interval DEFAULT NULL)
+    batch_interval interval DEFAULT NULL,
+    commit_to_group text DEFAULT NULL)
 RETURNS void
 LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_alter_stream';
 COMMENT ON FUNCTION weir.alter_stream IS
-'Changes a stream''s options; NULL leaves one as it is. Waits for the running batch; the change holds from the next one on. idle_timeout of 0 turns it off. Columns change by ALTER TABLE.';
+'Changes a stream''s options; NULL leaves one as it is. Waits for the running batch; the change holds from the next one on. idle_timeout of 0 turns it off, as does commit_to_group of an empty string. Columns change by ALTER TABLE.';
 
 CREATE FUNCTION weir.drop_stream(stream regclass, cascade boolean DEFAULT false) RETURNS void
 LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_drop_stream';
