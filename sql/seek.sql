@@ -98,6 +98,14 @@ SELECT accepted FROM weir.ingest('far', '{"n": 7}'::text, kafka_timestamp => '20
 COMMIT;
 SELECT * FROM all_of_it;
 
+-- A table that inherits from it is its owner's business.
+CREATE TABLE heir (m int) INHERITS (far);
+INSERT INTO heir (n, m, _partition, _offset, _watermark) VALUES (1, 2, 0, 0, '-infinity');
+SELECT weir.seek('far', 'latest', reset => true);
+SELECT n, m FROM heir;
+DROP TABLE heir;
+SELECT accepted FROM weir.ingest('far', '{"n": 8}'::text, kafka_timestamp => '2026-01-01');
+
 -- Not while somebody reads or writes it in this very session
 BEGIN;
 DECLARE reading CURSOR FOR SELECT n FROM far;

@@ -118,6 +118,7 @@ extern void weir_catalog_touch(Oid relid);
 extern Oid	weir_catalog_current_chunk(Oid relid);
 extern void weir_catalog_add_chunk(Oid relid, Oid chunk);
 extern void weir_catalog_close_chunks(Oid relid, Oid current);
+extern List *weir_catalog_chunks(Oid relid);	/* of Oid */
 extern List *weir_catalog_expired_chunks(Oid relid);	/* of Oid */
 extern TimestampTz weir_catalog_chunk_full_at(Oid relid);
 extern TimestampTz weir_catalog_chunk_expires_at(Oid relid);
