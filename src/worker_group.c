@@ -130,7 +130,7 @@ read_offsets(WeirGroup *group, const WeirStream *stream, const WeirSource *sourc
 		(void) set_config_option("lock_timeout", timeout, PGC_USERSET, PGC_S_SESSION,
 								 GUC_ACTION_LOCAL, true, 0, false);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	news = weir_catalog_installed() &&
+	news = weir_catalog_usable() &&
 		take_offsets(group, stream, source, weir_catalog_load_partitions(stream->relid));
 	PopActiveSnapshot();
 	CommitTransactionCommand();
