@@ -73,6 +73,7 @@ typedef struct WeirProgress
 	int64		end_offset;		/* -1: unknown */
 	bool		has_last_timestamp;
 	TimestampTz last_timestamp;
+	WeirMark	mark;			/* of the last message applied */
 } WeirProgress;
 
 /* Reading definitions.  All need a transaction; results are palloc'd in the current context. */

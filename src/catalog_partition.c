@@ -14,7 +14,8 @@
 #include "utils/timestamp.h"
 
 #define PROGRESS_COLUMNS \
-	"partition, applied_offset, watermark, floor, idle_since IS NOT NULL, end_offset, last_timestamp, seen"
+	"partition, applied_offset, watermark, floor, idle_since IS NOT NULL, end_offset, last_timestamp, seen," \
+	" mark_offset, mark_crc"
 
 /* Fills in *progress of a row of PROGRESS_COLUMNS. */
 static void
@@ -36,6 +37,8 @@ read_progress(HeapTuple tuple, WeirProgress *progress)
 	if (!isnull)
 		progress->last_timestamp = DatumGetTimestampTz(value);
 	progress->seen = weir_catalog_int64(tuple, 8, DT_NOBEGIN);
+	progress->mark.offset = weir_catalog_int64(tuple, 9, -1);
+	progress->mark.crc = (uint32) weir_catalog_int64(tuple, 10, 0);
 }
 
 /* Returns the progress of every partition registered for a stream. */
@@ -134,14 +137,15 @@ weir_catalog_save_progress(Oid relid, const WeirProgress *progress, int64 expect
 		" consumed = consumed + $6, staged = staged + $7, duplicate = duplicate + $8,"
 		" dead_lettered = dead_lettered + $9, dropped = dropped + $10, skipped = skipped + $11,"
 		" replayed = replayed + $12, end_offset = coalesce($13, end_offset),"
-		" last_timestamp = coalesce($14, last_timestamp), seen = $15, updated_at = pg_catalog.now()"
+		" last_timestamp = coalesce($14, last_timestamp), seen = $15,"
+		" mark_offset = $16, mark_crc = $17, updated_at = pg_catalog.now()"
 		" WHERE stream = $1 AND partition = $2 AND applied_offset = $3",
-		15, {REGCLASSOID, INT4OID, INT8OID, INT8OID, TIMESTAMPTZOID, INT8OID, INT8OID, INT8OID,
-		INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID}
+		17, {REGCLASSOID, INT4OID, INT8OID, INT8OID, TIMESTAMPTZOID, INT8OID, INT8OID, INT8OID,
+		INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, INT8OID}
 	};
 	WeirCatalogSession session;
-	Datum		values[15];
-	char		nulls[] = "               ";
+	Datum		values[17];
+	char		nulls[] = "                 ";
 	bool		found;
 
 	values[0] = ObjectIdGetDatum(relid);
@@ -163,6 +167,10 @@ weir_catalog_save_progress(Oid relid, const WeirProgress *progress, int64 expect
 	if (!progress->has_last_timestamp)
 		nulls[13] = 'n';
 	values[14] = TimestampTzGetDatum(progress->seen);
+	values[15] = Int64GetDatum(progress->mark.offset);
+	values[16] = Int64GetDatum((int64) progress->mark.crc);
+	if (progress->mark.offset < 0)
+		nulls[15] = nulls[16] = 'n';
 
 	weir_catalog_enter(&session);
 	found = weir_catalog_execute(&statement, values, nulls, SPI_OK_UPDATE);
@@ -203,7 +211,8 @@ weir_catalog_rewind_partition(Oid relid, const WeirProgress *mark)
 {
 	static WeirCatalogStatement statement = {
 		"UPDATE weir_internal.stream_partition SET applied_offset = $3, consumed = $4,"
-		" duplicate = $5, dead_lettered = $6, dropped = $7, skipped = $8"
+		" duplicate = $5, dead_lettered = $6, dropped = $7, skipped = $8,"
+		" mark_offset = NULL, mark_crc = NULL"
 		" WHERE stream = $1 AND partition = $2 AND applied_offset > $3"
 		/* what was replayed is applied, and must not come again */
 		" AND NOT EXISTS (SELECT FROM weir_internal.dead_letter d WHERE d.stream = $1"
@@ -231,7 +240,8 @@ bool
 weir_catalog_move_partition(Oid relid, int32 partition, int64 offset)
 {
 	static WeirCatalogStatement statement = {
-		"UPDATE weir_internal.stream_partition SET applied_offset = $3, end_offset = NULL"
+		"UPDATE weir_internal.stream_partition SET applied_offset = $3, end_offset = NULL,"
+		" mark_offset = NULL, mark_crc = NULL"
 		" WHERE stream = $1 AND partition = $2",
 		3, {REGCLASSOID, INT4OID, INT8OID}
 	};
