@@ -613,7 +613,7 @@ weir_drop_stream(PG_FUNCTION_ARGS)
 {
 	WeirStream *stream = weir_arg_own_stream(fcinfo);
 
-	weir_fence_exclusive(stream->relid);
+	weir_fence_cancel(stream->relid);	/* nobody will see what those batches bring */
 	run(psprintf("DROP TABLE %s%s", quote_qualified_identifier(stream->schema, stream->name),
 				 !PG_ARGISNULL(1) && PG_GETARG_BOOL(1) ? " CASCADE" : ""));
 	PG_RETURN_VOID();

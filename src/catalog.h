@@ -183,7 +183,8 @@ extern int	weir_catalog_forget_partitions(Oid relid);
  * at a time may be worker N of a stream.
  */
 extern void weir_fence_share(Oid relid);
-extern void weir_fence_exclusive(Oid relid);
+extern void weir_fence_exclusive(Oid relid);	/* says whom it waits for, if for long */
+extern void weir_fence_cancel(Oid relid);	/* the same, canceling batches that run */
 extern bool weir_fence_worker(Oid relid, int worker);	/* session lock; false: another has it */
 
 #endif							/* WEIR_CATALOG_H */

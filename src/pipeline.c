@@ -15,6 +15,7 @@
 #include "catalog_deadletter.h"
 #include "catalog_verdict.h"
 #include "commands/trigger.h"
+#include "compat.h"
 #include "errors.h"
 #include "guc.h"
 #include "miscadmin.h"
@@ -26,9 +27,12 @@
 #include "stage.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
+#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
+#include "utils/rls.h"
 #include "utils/snapmgr.h"
+#include "utils/timeout.h"
 #include "utils/timestamp.h"
 #include "version.h"
 
@@ -37,6 +41,32 @@
 
 /* How often a session looks for dead letters that are too old, in seconds. */
 #define PURGE_INTERVAL_S 600
+
+/*
+ * Raises 42501 or 0A000 if the owner may not add rows to his stream: staging
+ * writes below where PostgreSQL would check.
+ */
+static void
+check_owner(const WeirStream *stream)
+{
+	char	   *name = quote_qualified_identifier(stream->schema, stream->name);
+
+	if (pg_class_aclcheck(stream->relid, stream->owner, ACL_INSERT) != ACLCHECK_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("role \"%s\", which owns stream \"%s\", may not insert into it",
+						GetUserNameFromId(stream->owner, false), stream->name),
+				 errhint("GRANT INSERT ON %s TO %s, then start the stream again with weir.start().",
+						 name, quote_identifier(GetUserNameFromId(stream->owner, false)))));
+	if (check_enable_rls(stream->relid, stream->owner, true) == RLS_ENABLED)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("row-level security of stream \"%s\" binds its owner, too", stream->name),
+				 errdetail("Policies are not checked for rows that a stream stages."),
+				 errhint("ALTER TABLE %s NO FORCE ROW LEVEL SECURITY, then start the stream again with weir.start().",
+						 name)));
+	pfree(name);
+}
 
 /*
  * Becomes the stream's owner for a batch.  Constraints and constraint triggers
@@ -48,6 +78,7 @@ enter_owner(const WeirStream *stream, WeirOwnerSession *session)
 {
 	ConstraintsSetStmt *immediate = makeNode(ConstraintsSetStmt);
 
+	check_owner(stream);
 	AfterTriggerSetState(immediate);
 	weir_owner_enter(stream->owner, stream->search_path, session);
 }
@@ -152,6 +183,14 @@ run(WeirRuntime *runtime, WeirBatch *batch, bool isolating, WeirCounts *counts)
 	return save(&apply, counts);
 }
 
+/* Has a batch canceled that takes too long, from now on. */
+static void
+set_timer(void)
+{
+	if (weir_batch_timeout > 0)
+		enable_timeout_after(STATEMENT_TIMEOUT, weir_batch_timeout);
+}
+
 /* Tries a batch in a transaction of its own; errors are thrown. */
 static WeirOutcome
 try_batch(Oid stream, int64 version, WeirBatch *batch, bool isolating, WeirCounts *counts)
@@ -160,6 +199,7 @@ try_batch(Oid stream, int64 version, WeirBatch *batch, bool isolating, WeirCount
 	bool		unmoved;
 
 	StartTransactionCommand();
+	set_timer();
 	(void) set_config_option("synchronous_commit", weir_synchronous_commit ? "on" : "off",
 							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 	enter_stream(stream);
@@ -207,6 +247,7 @@ try_catching(Oid stream, int64 version, WeirBatch *batch, bool isolating,
 			WEIR_RETRY : WEIR_BROKEN;
 	}
 	PG_END_TRY();
+	disable_timeout(STATEMENT_TIMEOUT, false);
 	if (outcome != WEIR_APPLIED)
 		streak = committed;
 	/* advisory locks of the session that triggers have taken: nobody else could release them */
@@ -256,7 +297,22 @@ weir_pipeline_apply(Oid stream, int64 version, WeirBatch *batch,
 	return outcome;
 }
 
-/* Lets staged rows go that are past retention. */
+/* Lets staged rows go that are past retention, and does nothing else. */
+void
+weir_pipeline_expire(Oid stream)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	StartTransactionCommand();
+	weir_fence_share(stream);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	(void) weir_rotate_expire(stream);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+}
+
+/* Lets staged rows go that are past retention, and begins new children. */
 void
 weir_pipeline_maintain(Oid stream)
 {
@@ -266,6 +322,8 @@ weir_pipeline_maintain(Oid stream)
 
 	if (now < due)
 		return;
+	/* committed first: where the disk is full, the new child needs the room */
+	weir_pipeline_expire(stream);
 	StartTransactionCommand();
 	weir_fence_share(stream);
 	PushActiveSnapshot(GetTransactionSnapshot());

@@ -40,10 +40,13 @@ extern WeirOutcome weir_pipeline_apply(Oid stream, int64 version, WeirBatch *bat
 									   WeirCounts *counts, ErrorData **error);
 
 /*
- * Lets staged rows go that are past retention, when it is time, in a
- * transaction of its own.  Cheap when it is not.  Throws.
+ * Lets staged rows go that are past retention and begins new children, when it
+ * is time, in transactions of its own.  Cheap when it is not.  Throws.
  */
 extern void weir_pipeline_maintain(Oid stream);
+
+/* Only lets rows go, at once: for when batches fail, as the disk may be full.  Throws. */
+extern void weir_pipeline_expire(Oid stream);
 
 /*
  * Leaves partitions out of the stream's watermark that have been idle for

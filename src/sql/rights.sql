@@ -11,4 +11,4 @@ REVOKE ALL ON SCHEMA weir_internal FROM PUBLIC;
 
 -- Called by the views above, with the rights of whoever reads them.
 GRANT EXECUTE ON FUNCTION weir_internal.runs_here(text), weir_internal.worker_slots(), weir_internal.obstacle(),
-    weir_internal.refill_sums() TO PUBLIC;
+    weir_internal.refill_sums(), weir_internal.worker_shortage() TO PUBLIC;

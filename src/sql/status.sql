@@ -77,6 +77,21 @@ WITH p AS (
     SELECT c.stream, count(*) AS staging_tables,
            count(*) FILTER (WHERE c.closed_at + st.retention < pg_catalog.clock_timestamp()) AS staging_tables_overdue
     FROM weir_internal.chunk c JOIN weir_internal.stream st ON st.stream = c.stream GROUP BY c.stream
+), here AS (
+    SELECT w.* FROM weir_internal.worker_slots() w
+    WHERE w.dboid = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
+), crowd AS MATERIALIZED (
+    SELECT * FROM weir_internal.worker_shortage()
+), w AS (
+    SELECT stream, worker, pid, state, since, last_error, last_hint, last_error_at, next_try, batch_since, blocked_by FROM here
+    UNION ALL
+    -- workers that nobody has looked for yet, or that have found no slot
+    SELECT s.stream::oid, g.worker, NULL, CASE WHEN crowd.error IS NULL THEN 'starting' ELSE 'waiting for a slot' END,
+           NULL, crowd.error, crowd.hint, NULL, NULL, NULL, NULL
+    FROM weir_internal.stream s CROSS JOIN crowd CROSS JOIN generate_series(0, s.parallelism - 1) g (worker)
+    WHERE s.topic IS NOT NULL AND crowd.slots > 0 AND weir_internal.runs_here(s.runs_on)
+      AND (SELECT o.state IS NULL FROM weir_internal.obstacle() o)
+      AND NOT EXISTS (SELECT FROM here h WHERE h.stream = s.stream::oid AND h.worker = g.worker)
 ), l AS (
     SELECT stream_schema, stream, sum(lag)::bigint AS lag, max(time_lag) AS time_lag
     FROM weir.stream_stats GROUP BY 1, 2
@@ -88,12 +103,20 @@ SELECT n.nspname AS stream_schema, c.relname AS stream, w.worker, w.pid,
        w.since, coalesce(o.error, w.last_error) AS last_error,
        CASE WHEN s.topic IS NOT NULL AND NOT weir_internal.runs_here(s.runs_on) AND s.runs_on IS NOT NULL
             THEN 'It was started where this database was copied from; weir.start starts it here.'
-            ELSE coalesce(o.hint, w.last_hint) END AS last_hint, w.last_error_at, w.next_try,
+            ELSE coalesce(o.hint, w.last_hint) END AS last_hint, w.last_error_at, w.next_try, w.batch_since,
+       CASE WHEN w.blocked_by IS NOT NULL THEN
+            (SELECT string_agg(CASE WHEN k.relation IS NOT NULL THEN k.relation::regclass::text
+                                    WHEN k.locktype = 'advisory' AND k.objsubid = 22273 THEN 'weir.stop or the like'
+                                    ELSE k.locktype END, ', ')
+             FROM pg_catalog.pg_locks k WHERE k.pid = w.pid AND NOT k.granted) END AS waits_for,
+       w.blocked_by,
        greatest(s.held_watermark, p.watermark) AS watermark,
        CASE WHEN p.watermark = '-infinity' THEN p.slowest END AS held_back_by,
        p.applied_offsets, l.lag, l.time_lag, p.consumed, p.dead_lettered,
-       k.staging_tables, k.staging_tables_overdue, r.refill_left, r.refill_lost
+       k.staging_tables, k.staging_tables_overdue, r.refill_left, r.refill_lost,
+       crowd.slots AS worker_slots, crowd.slots_used AS worker_slots_used
 FROM weir_internal.stream s
+CROSS JOIN crowd
 JOIN pg_catalog.pg_class c ON c.oid = s.stream::oid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN p ON p.stream = s.stream
@@ -101,12 +124,10 @@ LEFT JOIN k ON k.stream = s.stream
 LEFT JOIN weir_internal.refill_sums() r ON r.stream = s.stream
 LEFT JOIN l ON l.stream_schema = n.nspname AND l.stream = c.relname
 LEFT JOIN weir_internal.obstacle() o ON s.topic IS NOT NULL AND weir_internal.runs_here(s.runs_on)
-LEFT JOIN weir_internal.worker_slots() w
-    ON w.stream = s.stream::oid
-    AND w.dboid = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
+LEFT JOIN w ON w.stream = s.stream::oid
 WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE');
 COMMENT ON VIEW weir.status IS
-'What each stream''s workers are doing: state (ingest only, stopped, standby, not preloaded, version mismatch, starting, waiting for a slot, refilling, running, idle, retrying, failed, stopping), since when, the last error with its hint (which also tells stopped streams that run elsewhere, this being a copy) and when it was noticed (it stays when it is over), the next try; the stream''s watermark and the partition without any event that holds it back; lag in messages and in time; how many child tables hold the staged rows, and how many of those are past retention but still in use by others, so that they could not be dropped yet; after a crash, how many offsets are still to be read again (refill_left), and how many cannot be (refill_lost).';
+'What each stream''s workers are doing: state (ingest only, stopped, standby, not preloaded, version mismatch, starting, waiting for a slot, refilling, running, idle, retrying, failed, stopping), since when, the last error with its hint (which also tells stopped streams that run elsewhere, this being a copy) and when it was noticed (it stays when it is over), the next try; since when a batch is being applied, what lock it waits for, and which processes have that; the stream''s watermark and the partition without any event that holds it back; lag in messages and in time; how many child tables hold the staged rows, and how many of those are past retention but still in use by others, so that they could not be dropped yet; after a crash, how many offsets are still to be read again (refill_left), and how many cannot be (refill_lost); the slots for workers in the whole server (weir.max_workers), and how many are taken.';
 
 CREATE VIEW weir.gaps WITH (security_barrier) AS
 SELECT n.nspname AS stream_schema, c.relname AS stream, g.partition, g.from_offset, g.to_offset,

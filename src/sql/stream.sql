@@ -61,17 +61,17 @@ COMMENT ON FUNCTION weir.alter_stream IS
 CREATE FUNCTION weir.drop_stream(stream regclass, cascade boolean DEFAULT false) RETURNS void
 LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_drop_stream';
 COMMENT ON FUNCTION weir.drop_stream(regclass, boolean) IS
-'Drops a stream with its rows, offsets and dead letters, as DROP TABLE does. With cascade also what depends on it.';
+'Drops a stream with its rows, offsets and dead letters, as DROP TABLE does. With cascade also what depends on it. Rolls a running batch back.';
 
 CREATE FUNCTION weir.start(stream regclass) RETURNS void
 LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_start';
 COMMENT ON FUNCTION weir.start(regclass) IS
 'Starts reading from Kafka when the transaction commits, and again after every restart of the server. Warns when broker or topic are not there. Error 55000 without pg_weir in shared_preload_libraries.';
 
-CREATE FUNCTION weir.stop(stream regclass) RETURNS void
+CREATE FUNCTION weir.stop(stream regclass, cancel_batch boolean DEFAULT false) RETURNS void
 LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_stop';
-COMMENT ON FUNCTION weir.stop(regclass) IS
-'Stops reading from Kafka. Waits for the running batch; the stream stands still from here on.';
+COMMENT ON FUNCTION weir.stop(regclass, boolean) IS
+'Stops reading from Kafka. Waits for the running batch, or with cancel_batch rolls it back: its messages come again when the stream is started. The stream stands still from here on.';
 
 CREATE FUNCTION weir_internal.ring() RETURNS void
 LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_ring';

@@ -15,7 +15,7 @@ INSERT INTO api VALUES
     ('replay_dead_letters(stream regclass, filter text DEFAULT NULL::text, transform text DEFAULT NULL::text, OUT replayed bigint, OUT applied bigint, OUT failed bigint) → record'),
     ('seek(stream regclass, seek_to text, reset boolean DEFAULT false) → void'),
     ('start(stream regclass) → void'),
-    ('stop(stream regclass) → void'),
+    ('stop(stream regclass, cancel_batch boolean DEFAULT false) → void'),
     ('test_server(server name, OUT test text, OUT ok boolean, OUT detail text) → SETOF record');
 INSERT INTO api
 SELECT format('ingest(stream regclass, payload %s, key bytea DEFAULT NULL::bytea, headers jsonb DEFAULT NULL::jsonb, kafka_timestamp timestamp with time zone DEFAULT NULL::timestamp with time zone, partition integer DEFAULT NULL::integer, OUT accepted bigint, OUT duplicate bigint, OUT dead_lettered bigint, OUT dropped bigint) → record', t)
