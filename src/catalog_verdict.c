@@ -187,7 +187,7 @@ weir_catalog_break_ranges(Oid relid, int32 partition, int64 offset)
 /*
  * What was applied from an offset on has been taken back.  A range that begins
  * there goes, too: the next batch notes it anew, wherever it then begins and
- * under whatever definition.
+ * under whatever definition.  So does a gap, which will be met again.
  */
 void
 weir_catalog_rewind_ranges(Oid relid, int32 partition, int64 offset)
@@ -201,8 +201,11 @@ weir_catalog_rewind_ranges(Oid relid, int32 partition, int64 offset)
 		{"UPDATE weir_internal.verdict SET last_offset = $3 - 1"
 		" WHERE stream = $1 AND partition = $2 AND last_offset >= $3",
 		3, {REGCLASSOID, INT4OID, INT8OID}},
+		{"DELETE FROM weir_internal.gap WHERE stream = $1 AND partition = $2 AND from_offset >= $3"
+			" AND void_since IS NULL",
+		3, {REGCLASSOID, INT4OID, INT8OID}},
 	};
-	static const int kinds[] = {SPI_OK_DELETE, SPI_OK_DELETE, SPI_OK_UPDATE};
+	static const int kinds[] = {SPI_OK_DELETE, SPI_OK_DELETE, SPI_OK_UPDATE, SPI_OK_DELETE};
 
 	change_ranges(statements, kinds, lengthof(statements), relid, partition, offset);
 }

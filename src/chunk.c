@@ -30,9 +30,11 @@
 #include "miscadmin.h"
 #include "owner.h"
 #include "parser/parse_utilcmd.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 static void
 run(const char *sql)
@@ -272,6 +274,21 @@ weir_chunk_drop(Oid chunk)
 	weir_catalog_enter(&session);
 	run(psprintf("DROP TABLE %s", qualified_name(chunk)));
 	weir_catalog_leave(&session);
+}
+
+/* Drops all children, but for those that users have made. */
+void
+weir_chunk_drop_all(Oid stream)
+{
+	List	   *chunks = weir_catalog_chunks(stream);
+	ListCell   *lc;
+
+	foreach(lc, chunks)
+	{
+		LockRelationOid(lfirst_oid(lc), AccessExclusiveLock);
+		if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(lfirst_oid(lc))))
+			weir_chunk_drop(lfirst_oid(lc));
+	}
 }
 
 /* Returns the child that takes new rows of a stream, making one if there is none. */

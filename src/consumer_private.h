@@ -71,6 +71,9 @@ struct WeirConsumer
 	WeirKafkaError trouble;		/* of a connection, in the broker's or system's words */
 	TimestampTz trouble_at;
 
+	WeirCommit	commit;			/* the last one */
+	WeirKafkaError commit_error;
+
 	TimestampTz log_minute;
 	int			nlogs;
 };
@@ -96,6 +99,9 @@ extern void weir_consumer_note_event(WeirConsumer *consumer, WeirConsumerEventKi
 
 /* What is known of a partition; NULL if it is not one of ours. */
 extern PartitionState *weir_consumer_find_partition(WeirConsumer *consumer, int32 partition);
+
+/* Takes the answer to a commit. */
+extern void weir_consumer_take_commit(WeirConsumer *consumer, rd_kafka_event_t *rkev);
 
 /* Takes in errors of connections, statistics and logs. */
 extern void weir_consumer_serve_main_queue(WeirConsumer *consumer);

@@ -345,16 +345,22 @@ weir_pipeline_maintain(Oid stream)
 	due = Min(due, TimestampTzPlusMilliseconds(now, MAINTAIN_MS));
 }
 
-/* Leaves partitions out of the stream's watermark, in a transaction of its own. */
+/*
+ * Leaves partitions out of the stream's watermark, in a transaction of its
+ * own; not if somebody has moved them since they were found to be idle.
+ */
 void
-weir_pipeline_leave_out(Oid stream, int n, const int32 *partitions)
+weir_pipeline_leave_out(Oid stream, int64 version, int n, const int32 *partitions)
 {
 	MemoryContext context = CurrentMemoryContext;
+	WeirStream *latest;
 
 	StartTransactionCommand();
 	weir_fence_share(stream);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	weir_catalog_leave_out(stream, n, partitions);
+	latest = weir_catalog_load_stream(stream, true);
+	if (latest != NULL && latest->version == version)
+		weir_catalog_leave_out(stream, n, partitions);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);

@@ -50,9 +50,10 @@ extern void weir_pipeline_expire(Oid stream);
 
 /*
  * Leaves partitions out of the stream's watermark that have been idle for
- * idle_timeout, in a transaction of its own.  Throws.
+ * idle_timeout, in a transaction of its own, if the definition is still of
+ * that version.  Throws.
  */
-extern void weir_pipeline_leave_out(Oid stream, int n, const int32 *partitions);
+extern void weir_pipeline_leave_out(Oid stream, int64 version, int n, const int32 *partitions);
 
 /* Lets go of dead letters past their retention, now and then; batches do so too.  Throws. */
 extern void weir_pipeline_purge(void);

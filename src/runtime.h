@@ -57,6 +57,9 @@ extern WeirRuntime *weir_runtime_get_for(Oid relid, Oid chunk);
  */
 extern void weir_runtime_recompile(WeirRuntime *runtime, Relation child);
 
+/* Is a batch of a stream being applied, so that one of its triggers has called us? */
+extern bool weir_runtime_is_busy(Oid relid);
+
 /* Forgets that a batch was being applied, and lets go of its rows. */
 extern void weir_runtime_release(Oid relid);
 

@@ -5,7 +5,8 @@
  * The loop: take what librdkafka has fetched, cut a batch, have pipeline.c
  * apply it, and sleep on latch and pipe when there is nothing.  Which
  * partitions and from where is worker_source.c's, what the state is called
- * and where it shows worker_state.c's.
+ * and where it shows worker_state.c's, what a consumer group is told
+ * worker_group.c's.
  *
  * Faults have one way out: whatever throws, or comes back from the pipeline
  * as an error, ends in take_failure(), which tries again from the applied
@@ -43,6 +44,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "worker.h"
+#include "worker_group.h"
 #include "worker_refill.h"
 #include "worker_source.h"
 #include "worker_state.h"
@@ -75,6 +77,7 @@ typedef struct Worker
 	WeirStream *stream;			/* NULL: not loaded yet */
 	WeirSource	source;
 	WeirRefiller refiller;
+	WeirGroup	group;
 	WaitEventSet *waits;
 	bool		waits_for_refill;	/* its consumer is among them */
 
@@ -106,10 +109,15 @@ weir_worker_wake(Oid dboid, Oid stream)
 
 /* ---- coming and going ---- */
 
+/* The one that this process is. */
+static Worker *self;
+
 /* Ends the process; the slot says what is to follow. */
 static void pg_attribute_noreturn()
 leave(WeirLeave how)
 {
+	if (how == WEIR_LEAVE_STOP && weir_shared_is_well(weir_worker_current()))
+		weir_group_leave(&self->group, self->stream, &self->source);
 	if (weir_worker_current() != WEIR_STOPPING)
 		weir_worker_enter(WEIR_STOPPING, NULL, NULL, 0);
 	weir_shared_set_leave(how);
@@ -375,6 +383,7 @@ prepare(Worker *worker)
 	}
 	weir_source_assign(&worker->source, worker->stream);
 	weir_refiller_begin(&worker->refiller, worker->stream, worker->slot.worker);
+	weir_group_begin(&worker->group);
 	allocate_positions(worker);
 	MemoryContextReset(worker->batch_context);
 
@@ -601,6 +610,7 @@ apply_batch(Worker *worker)
 			case WEIR_APPLIED:
 				applied = true;
 				worker->last_commit = GetCurrentTimestamp();
+				weir_group_applied(&worker->group);
 				worker->part = Min(worker->part, worker->max_messages / PART_FACTOR + 1) * PART_FACTOR;
 				done += n;
 				if (done < worker->batch.nmessages && pay_attention())
@@ -649,7 +659,7 @@ leave_out_idle(Worker *worker)
 	partitions = MemoryContextAlloc(worker->batch_context, sizeof(int32) * worker->source.npartitions);
 	n = weir_consumer_idle(worker->source.consumer, worker->stream->idle_timeout, partitions);
 	if (n > 0)
-		weir_pipeline_leave_out(worker->slot.stream, n, partitions);
+		weir_pipeline_leave_out(worker->slot.stream, worker->stream->version, n, partitions);
 	pfree(partitions);
 }
 
@@ -694,6 +704,7 @@ sleep_for_news(Worker *worker, TimestampTz due)
 	long		ms;
 
 	sooner(&until, due);
+	sooner(&until, worker->group.due);
 	if (weir_worker_current() == WEIR_RUNNING)
 		sooner(&until, TimestampTzPlusMilliseconds(worker->last_message, IDLE_MS));
 	if (worker->doubt_since != 0 && weir_worker_current() != WEIR_RETRYING)
@@ -786,6 +797,7 @@ consume(Worker *worker)
 		MemoryContextSwitchTo(worker->batch_context);
 		if (pay_attention() || !handle_events(worker))
 			return;
+		weir_group_step(&worker->group, worker->stream, &worker->source);
 		fill_batch(worker);
 		if (!handle_events(worker))
 			return;
@@ -872,7 +884,7 @@ weir_worker_main(Datum arg)
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
 
-	worker = MemoryContextAllocZero(TopMemoryContext, sizeof(Worker));
+	self = worker = MemoryContextAllocZero(TopMemoryContext, sizeof(Worker));
 	if (!weir_shared_attach(DatumGetInt32(arg), &worker->slot))
 		proc_exit(0);
 	BackgroundWorkerInitializeConnectionByOid(worker->slot.dboid, InvalidOid, 0);

@@ -2,7 +2,7 @@
 -- do.  Nobody but the superuser touches the catalogue itself.
 
 GRANT USAGE ON SCHEMA weir TO PUBLIC;
-GRANT SELECT ON weir.catalog, weir.status, weir.stream_stats, weir.dead_letters TO PUBLIC;
+GRANT SELECT ON weir.catalog, weir.status, weir.stream_stats, weir.gaps, weir.dead_letters TO PUBLIC;
 
 -- Internal: reached through the views (as their owner) and the event triggers.
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA weir_internal FROM PUBLIC;
