@@ -158,6 +158,8 @@ weir_consumer_open(const WeirConsumerSpec *spec)
 	consumer->scratch = AllocSetContextCreate(TopMemoryContext, "pg_weir consumer call",
 											  ALLOCSET_DEFAULT_SIZES);
 	consumer->average = 256;
+	/* statistics and errors may name partitions before any are assigned */
+	consumer->max_number = -1;
 	open_pipe(consumer);
 	on_proc_exit(exit_without_handlers, (Datum) 0);
 	start_client(consumer, spec);
