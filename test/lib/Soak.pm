@@ -16,7 +16,6 @@ use Soak::Watch;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-use constant PARTITIONS => 4;
 use constant PATIENCE => 150;    # seconds that anything may take to come to rest
 
 # Options: seed; seconds; every, seconds between comparisons; gap, the longest
@@ -28,7 +27,7 @@ sub new
 	my $server = $self->{server} = Soak::Server->new;
 
 	$server->say("seed $self->{seed}, in $server->{directory}");
-	$server->{box}->run('', 'topic', Soak::Streams::TOPIC, '--partitions', PARTITIONS,
+	$server->{box}->run('', 'topic', Soak::Streams::TOPIC, '--partitions', Soak::Streams::PARTITIONS,
 		map { ('--config', $_) } 'retention.ms=-1', 'message.timestamp.after.max.ms=9223372036854775807', 'max.message.bytes=16777216');
 	$server->sql(Soak::Streams::common_sql());
 	$server->sql(Soak::Streams::create_sql($_)) for @Soak::Streams::names;
@@ -122,10 +121,11 @@ sub come_to_rest
 
 	$server->sql('TRUNCATE soak.weather; GRANT USAGE ON FOREIGN SERVER kafka TO keeper');
 	$server->sql('SELECT soak.mend()');
+	my $partitions = () = $server->{box}->run('', 'offsets', Soak::Streams::TOPIC) =~ /^\d/mg;
 	$self->{producer}->send(Soak::Producer::line('key1', qq({"n": $mark, "k": 1, "v": 1, "ts": 1700000000000, "note": "#good"})), '--partition', $_)
-	  for 0 .. PARTITIONS - 1;
+	  for 0 .. $partitions - 1;
 	return 0 unless $self->check("$self->{checks}: the topic can be read to its end",
-		$self->{oracle}->read_until($mark, PARTITIONS, PATIENCE) ? '' : 'no');
+		$self->{oracle}->read_until($mark, $partitions, PATIENCE) ? '' : 'no');
 	return $self->catch_up;
 }
 

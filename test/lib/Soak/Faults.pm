@@ -16,7 +16,7 @@ my %weights = (
 	kill_worker => 6, kill_process => 4, stop_immediately => 3, cut_power => 3, restart => 4,
 	terminate_worker => 6, cancel_worker => 4, pause_worker => 5,
 	# the broker
-	pause_broker => 5, restart_broker => 2, kill_broker => 2,
+	pause_broker => 5, restart_broker => 2, kill_broker => 2, add_partition => 1,
 	# what users and administrators do
 	stop_stream => 5, alter_workers => 5, alter_batches => 3, alter_disorder => 2, alter_tombstones => 2, alter_retention => 2,
 	alter_columns => 2, alter_settings => 3, alter_server => 2, take_right => 3, replay => 5, ingest => 8, index => 1, vacuum => 2,
@@ -186,6 +186,16 @@ sub kill_broker
 	$self->{server}{box}->run('', 'broker', 'kill');
 	sleep $down;
 	$self->{server}{box}->run('', 'broker', 'start');
+}
+
+sub add_partition
+{
+	my ($self) = @_;
+	my $server = $self->{server};
+	return if $self->{added}++ >= Soak::Streams::MAX_PARTITIONS - Soak::Streams::PARTITIONS;
+
+	$server->say('the topic gets another partition');
+	$server->{box}->run('', 'topic', Soak::Streams::TOPIC, '--add-partitions', 1);
 }
 
 # ---- what users and administrators do ----

@@ -37,7 +37,7 @@ sub say
 	my $line = sprintf '%8.3f  %s', time - $begin, $text;
 
 	print { $self->{log} } "$line\n";
-	note($line);
+	note($line) unless $ENV{HARNESS_ACTIVE} && !$ENV{HARNESS_IS_VERBOSE};
 }
 
 sub psql

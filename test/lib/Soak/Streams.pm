@@ -9,6 +9,8 @@ use warnings;
 use Soak::Messages;
 
 use constant TOPIC => 'events';
+use constant PARTITIONS => 4;
+use constant MAX_PARTITIONS => 6;
 
 # event_time: whether the column ts is; text_key: whether the key is a column
 # of its own; exact: whether watermarks follow from the topic alone.
@@ -84,7 +86,7 @@ sub actions_sql
 			PERFORM weir.alter_stream(\$1::regclass, max_out_of_orderness => \$2 * interval '1 ms', tombstones => \$3);
 			INSERT INTO soak.option (stream, partition, from_offset, disorder, tombstones)
 			SELECT \$1, p, coalesce((SELECT applied_offset FROM weir.stream_stats s WHERE s.stream = \$1 AND s.partition = p), 0), \$2, \$3
-			FROM generate_series(0, 3) p;
+			FROM generate_series(0, @{[MAX_PARTITIONS - 1]}) p;
 		END \$\$;
 		-- starts streams that are stopped or have failed
 		CREATE FUNCTION soak.mend() RETURNS bigint LANGUAGE sql AS
