@@ -119,7 +119,7 @@ sub come_to_rest
 	$server->{background}{ $self->{watch} } = 'watch' if $self->{watch};
 	return 0 unless $self->check("$self->{checks}: what was begun ends", join ', ', @left);
 
-	$server->sql('TRUNCATE soak.weather; GRANT USAGE ON FOREIGN SERVER kafka TO keeper');
+	$server->sql('TRUNCATE soak.weather, soak.brake');
 	$server->sql('SELECT soak.mend()');
 	my $partitions = () = $server->{box}->run('', 'offsets', Soak::Streams::TOPIC) =~ /^\d/mg;
 	$self->{producer}->send(Soak::Producer::line('key1', qq({"n": $mark, "k": 1, "v": 1, "ts": 1700000000000, "note": "#good"})), '--partition', $_)

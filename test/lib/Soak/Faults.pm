@@ -19,9 +19,9 @@ my %weights = (
 	pause_broker => 5, restart_broker => 2, kill_broker => 2, add_partition => 1,
 	# what users and administrators do
 	stop_stream => 5, alter_workers => 5, alter_batches => 3, alter_disorder => 2, alter_tombstones => 2, alter_retention => 2,
-	alter_columns => 2, alter_settings => 3, alter_server => 2, take_right => 3, replay => 5, ingest => 8, index => 1, vacuum => 2,
+	alter_columns => 2, alter_settings => 3, alter_server => 2, take_right => 3, replay => 5, ingest => 8, mend => 8, index => 1, vacuum => 2,
 	# what others do at the same time
-	lock_table => 6, hold_snapshot => 3, hold_xid => 2, dump => 1, bad_weather => 4,
+	lock_table => 6, hold_snapshot => 3, hold_xid => 2, dump => 1, bad_weather => 4, brake => 4,
 );
 
 sub new
@@ -261,7 +261,7 @@ sub alter_columns
 	my ($self, $random) = @_;
 	my $stream = $self->stream($random);
 
-	$self->later("ALTER TABLE $stream ADD COLUMN passing int", sprintf('SELECT pg_sleep(%.1f)', $random->upto(4)), "ALTER TABLE $stream DROP COLUMN passing");
+	$self->later("ALTER TABLE $stream ADD COLUMN IF NOT EXISTS passing int", sprintf('SELECT pg_sleep(%.1f)', $random->upto(4)), "ALTER TABLE $stream DROP COLUMN IF EXISTS passing");
 }
 
 sub alter_settings
@@ -288,7 +288,14 @@ sub take_right
 	my $seconds = sprintf '%.1f', $random->upto(4);
 
 	$self->later('REVOKE USAGE ON FOREIGN SERVER kafka FROM keeper', "SELECT pg_sleep($seconds)",
-		'GRANT USAGE ON FOREIGN SERVER kafka TO keeper', 'SELECT soak.mend()');
+		'SELECT soak.mend()');
+}
+
+sub mend
+{
+	my ($self) = @_;
+
+	$self->later('SELECT soak.mend()');
 }
 
 sub replay
@@ -311,7 +318,7 @@ sub index
 	my ($self, $random) = @_;
 	my $stream = $self->stream($random);
 
-	$self->later("CREATE INDEX soak_$stream ON $stream (n)", 'SELECT pg_sleep(2)', "DROP INDEX soak_$stream");
+	$self->later("CREATE INDEX IF NOT EXISTS soak_$stream ON $stream (n)", 'SELECT pg_sleep(2)', "DROP INDEX IF EXISTS soak_$stream");
 }
 
 sub vacuum
@@ -378,7 +385,15 @@ sub bad_weather
 	my $code = $random->pick(qw(40001 53100 55P03 42P01));
 	my $seconds = sprintf '%.1f', $random->upto(4);
 
-	$self->later("INSERT INTO soak.weather VALUES ('$code')", "SELECT pg_sleep($seconds)", 'DELETE FROM soak.weather', 'SELECT soak.mend()');
+	$self->later("INSERT INTO soak.weather VALUES ('$code', now() + interval '$seconds s')", "SELECT pg_sleep($seconds)", 'SELECT soak.mend()');
+}
+
+# All rows take long for a while, those of a refill too.
+sub brake
+{
+	my ($self, $random) = @_;
+
+	$self->later(sprintf q{INSERT INTO soak.brake VALUES (now() + interval '%.1f s')}, $random->upto(10));
 }
 
 1;

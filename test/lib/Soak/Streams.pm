@@ -46,8 +46,15 @@ sub tables_sql
 		GRANT ALL ON SCHEMA soak TO keeper;
 		GRANT USAGE ON FOREIGN SERVER kafka TO keeper;
 		REVOKE USAGE ON FOREIGN SERVER kafka FROM PUBLIC;
-		CREATE TABLE soak.weather (code text);
-		GRANT SELECT ON soak.weather TO keeper;
+		CREATE TABLE soak.weather (code text, until timestamptz);
+		CREATE TABLE soak.brake (until timestamptz);
+		GRANT SELECT ON soak.weather, soak.brake TO keeper;
+		-- a constraint that makes everything slow, refills too
+		CREATE FUNCTION soak.braked(n bigint) RETURNS boolean LANGUAGE plpgsql AS $$
+		BEGIN
+			IF n % 100 = 0 AND EXISTS (SELECT FROM soak.brake WHERE until > clock_timestamp()) THEN PERFORM pg_sleep(0.2); END IF;
+			RETURN true;
+		END $$;
 		CREATE TABLE soak.option (id serial, stream text, partition int, from_offset bigint, disorder int, tombstones text);
 		CREATE TABLE soak.replayed (stream text, partition int, kafka_offset bigint, watermark bigint, value bytea,
 			PRIMARY KEY (stream, partition, kafka_offset));
@@ -88,9 +95,12 @@ sub actions_sql
 			SELECT \$1, p, coalesce((SELECT applied_offset FROM weir.stream_stats s WHERE s.stream = \$1 AND s.partition = p), 0), \$2, \$3
 			FROM generate_series(0, @{[MAX_PARTITIONS - 1]}) p;
 		END \$\$;
-		-- starts streams that are stopped or have failed
-		CREATE FUNCTION soak.mend() RETURNS bigint LANGUAGE sql AS
-			'SELECT count(weir.start(stream::regclass)) FROM (SELECT DISTINCT stream FROM weir.status WHERE state IN (''stopped'', ''failed'')) s';
+		-- gives back what was taken, and starts streams that are stopped or have failed
+		CREATE FUNCTION soak.mend() RETURNS void LANGUAGE plpgsql AS \$\$
+		BEGIN
+			GRANT USAGE ON FOREIGN SERVER kafka TO keeper;
+			PERFORM weir.start(s.stream::regclass) FROM (SELECT DISTINCT stream FROM weir.status WHERE state IN ('stopped', 'failed')) s;
+		END \$\$;
 		CREATE FUNCTION soak.retain(stream text, seconds int) RETURNS void LANGUAGE plpgsql AS \$\$
 		BEGIN
 			PERFORM weir.alter_stream(\$1::regclass, retention => \$2 * interval '1 s');
@@ -138,7 +148,7 @@ sub create_sql
 	return join '', qq{
 		SET ROLE keeper;
 		SELECT weir.create_stream('$name', server => 'kafka', topic => '@{[TOPIC]}',
-			columns => '${key_column}n bigint NOT NULL, k int, v int CHECK (v > -1000), ts timestamptz, note text',
+			columns => '${key_column}n bigint NOT NULL CHECK (soak.braked(n)), k int, v int CHECK (v > -1000), ts timestamptz, note text',
 			time_unit => 'ms', max_out_of_orderness => '$stream->{disorder} ms', retention => '$stream->{retention} s',
 			tombstones => '$stream->{tombstones}', isolation_level => '$stream->{isolation_level}',
 			metadata => '$stream->{metadata}', parallelism => $stream->{parallelism} $more);
@@ -147,8 +157,8 @@ sub create_sql
 		CREATE TABLE soak.${name}_part (partition int PRIMARY KEY, count bigint, last_offset bigint);
 		CREATE FUNCTION soak.derive_$name() RETURNS trigger LANGUAGE plpgsql AS \$\$
 		BEGIN
-			IF EXISTS (SELECT FROM soak.weather) THEN
-				RAISE EXCEPTION 'bad weather' USING ERRCODE = (SELECT code FROM soak.weather LIMIT 1);
+			IF EXISTS (SELECT FROM soak.weather WHERE until > clock_timestamp()) THEN
+				RAISE EXCEPTION 'bad weather' USING ERRCODE = (SELECT code FROM soak.weather ORDER BY until DESC LIMIT 1);
 			END IF;
 			IF EXISTS (SELECT FROM batch WHERE v = 666) THEN
 				RAISE EXCEPTION 'the trigger refuses this';
