@@ -19,11 +19,12 @@ use Time::HiRes qw(sleep time);
 use constant PATIENCE => 150;    # seconds that anything may take to come to rest
 
 # Options: seed; seconds; every, seconds between comparisons; gap, the longest
-# time between faults; pace, which stretches the producer's pauses.
+# time between faults; pace, which stretches the producer's pauses; faults, if
+# not all shall be drawn.
 sub new
 {
 	my ($class, %options) = @_;
-	my $self = bless { seconds => 30, every => 60, gap => 3, pace => 1, checks => 0, %options }, $class;
+	my $self = bless { seconds => 30, every => 60, gap => 3, pace => 1, checks => 0, %options, options => \%options }, $class;
 	my $server = $self->{server} = Soak::Server->new;
 
 	$server->say("seed $self->{seed}, in $server->{directory}");
@@ -37,7 +38,7 @@ sub new
 	$self->{log_at} = -s "$server->{directory}/log/postgres.log";
 	$self->{oracle} = Soak::Oracle->new($server);
 	$self->{producer} = Soak::Producer->new($server, Soak::Streams::TOPIC, $self->{seed}, $self->{pace});
-	$self->{faults} = Soak::Faults->new($server, Soak::Random->new($self->{seed}, 'faults'));
+	$self->{faults} = Soak::Faults->new($server, Soak::Random->new($self->{seed}, 'faults'), $self->{faults});
 	return $self;
 }
 
@@ -119,7 +120,7 @@ sub come_to_rest
 	$server->{background}{ $self->{watch} } = 'watch' if $self->{watch};
 	return 0 unless $self->check("$self->{checks}: what was begun ends", join ', ', @left);
 
-	$server->sql('TRUNCATE soak.weather, soak.brake');
+	$server->sql('DELETE FROM soak.weather; DELETE FROM soak.brake');
 	$server->sql('SELECT soak.mend()');
 	my $partitions = () = $server->{box}->run('', 'offsets', Soak::Streams::TOPIC) =~ /^\d/mg;
 	$self->{producer}->send(Soak::Producer::line('key1', qq({"n": $mark, "k": 1, "v": 1, "ts": 1700000000000, "note": "#good"})), '--partition', $_)
@@ -234,7 +235,7 @@ sub blame
 	kill 'KILL', keys %{ $self->{server}{background} };
 	my $directory = $self->{server}->keep;
 	diag("seed $self->{seed}: everything is in $directory, the steps in log/steps.log");
-	diag("repeat: test/soak/run --seed $self->{seed} --seconds $self->{seconds} --every $self->{every} --gap $self->{gap} --pace $self->{pace}");
+	diag('repeat: test/soak/run ' . join ' ', map { "--$_ $self->{options}{$_}" } sort keys %{ $self->{options} });
 	diag("look: WEIR_SANDBOX=$directory tools/sandbox up; tools/sandbox psql");
 }
 

@@ -24,18 +24,26 @@ my %weights = (
 	lock_table => 6, hold_snapshot => 3, hold_xid => 2, dump => 1, bad_weather => 4, brake => 4,
 );
 
+# Draws from all faults, or from some: their names, separated by commas.
 sub new
 {
-	my ($class, $server, $random) = @_;
+	my ($class, $server, $random, $some) = @_;
+	my %drawn = %weights;
 
-	return bless { server => $server, random => $random, floor => {}, retention => {} }, $class;
+	if (defined $some)
+	{
+		my @names = split /,/, $some;
+		exists $weights{$_} or die "there is no fault \"$_\"\n" for @names;
+		%drawn = map { $_ => $weights{$_} } @names;
+	}
+	return bless { server => $server, random => $random, weights => \%drawn }, $class;
 }
 
 # Draws a fault and does it; one that fails because of another is no failure.
 sub next
 {
 	my ($self) = @_;
-	my $name = $self->{random}->weighted(\%weights);
+	my $name = $self->{random}->weighted($self->{weights});
 	my $server = $self->{server};
 
 	eval { $self->$name($self->{random}); 1 } or $server->say("$name fails: " . ($@ =~ s/\n.*//sr));
@@ -278,8 +286,7 @@ sub alter_server
 	my ($self, $random) = @_;
 	my $ms = $random->pick(10, 100, 500);
 
-	$self->later('DO $$ BEGIN ' . qq{ALTER SERVER kafka OPTIONS (SET "fetch.wait.max.ms" '$ms');}
-		  . qq{ EXCEPTION WHEN undefined_object THEN ALTER SERVER kafka OPTIONS (ADD "fetch.wait.max.ms" '$ms'); END \$\$});
+	$self->later(qq{SELECT soak.change_server('ALTER SERVER kafka OPTIONS (SET "fetch.wait.max.ms" ''$ms'')')});
 }
 
 sub take_right
@@ -287,7 +294,7 @@ sub take_right
 	my ($self, $random) = @_;
 	my $seconds = sprintf '%.1f', $random->upto(4);
 
-	$self->later('REVOKE USAGE ON FOREIGN SERVER kafka FROM keeper', "SELECT pg_sleep($seconds)",
+	$self->later(q{SELECT soak.change_server('REVOKE USAGE ON FOREIGN SERVER kafka FROM keeper')}, "SELECT pg_sleep($seconds)",
 		'SELECT soak.mend()');
 }
 

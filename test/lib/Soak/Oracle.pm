@@ -23,8 +23,7 @@ sub new
 	return bless {
 		server => $server,
 		topics => { map { $_ => Soak::Topic->new($bootstrap, Soak::Streams::TOPIC, $_) } qw(read_committed read_uncommitted) },
-		# per stream and partition: how far it is judged, and its watermark there
-		watermark => {}, seen => {}, end => {}, counts => {},
+		unread => {}, standing => {},
 	}, $class;
 }
 
@@ -72,43 +71,77 @@ sub judge_all
 	$self->expect_replayed;
 }
 
+# Returns where the judgement of a partition stands: the watermark, options in
+# force, counters; and what was noted about it, in the order of offsets.
+sub standing
+{
+	my ($self, $name, $partition) = @_;
+	my $stream = $Soak::Streams::streams{$name};
+	my $standing = $self->{standing}{$name}{$partition} //= {
+		disorder => $stream->{disorder}, tombstones => $stream->{tombstones}, watermark => undef,
+		counts => { consumed => 0, staged => 0, dead_lettered => 0, skipped => 0 },
+	};
+	my $where = "WHERE stream = '$name' AND partition = $partition";
+
+	$standing->{options} = [ $self->rows("SELECT from_offset, disorder, tombstones FROM soak.option $where ORDER BY id") ];
+	$standing->{floors} = [ $self->rows("SELECT from_offset, floor FROM soak.kept_floor $where AND floor IS NOT NULL ORDER BY 1") ];
+	return $standing;
+}
+
+# Takes over what was noted up to an offset.
+sub take_notes
+{
+	my ($standing, $offset) = @_;
+	my ($options, $floors) = @$standing{qw(options floors)};
+
+	while (@$options && $options->[0][0] <= $offset)
+	{
+		my (undef, $disorder, $tombstones) = @{ shift @$options };
+		$standing->{disorder} = $disorder if $disorder ne '';
+		$standing->{tombstones} = $tombstones if $tombstones ne '';
+	}
+	while (@$floors && $floors->[0][0] <= $offset)
+	{
+		$standing->{watermark} = greatest($standing->{watermark}, (shift @$floors)->[1]);
+	}
+}
+
 # Judges messages of one partition for one stream.
 sub judge
 {
 	my ($self, $name, $partition, $messages) = @_;
 	my $stream = $Soak::Streams::streams{$name};
-	my @options = $self->rows("SELECT from_offset, disorder, tombstones FROM soak.option"
-		  . " WHERE stream = '$name' AND partition = $partition ORDER BY id");
-	my @floors = $self->rows("SELECT from_offset, floor FROM soak.kept_floor"
-		  . " WHERE stream = '$name' AND partition = $partition AND floor IS NOT NULL ORDER BY 1");
-	my $counts = $self->{counts}{$name}{$partition} //= { consumed => 0, staged => 0, dead_lettered => 0, skipped => 0 };
-	my $watermark = \$self->{watermark}{$name}{$partition};
-	my $options = $self->{options}{$name}{$partition} //= { disorder => $stream->{disorder}, tombstones => $stream->{tombstones} };
+	my $standing = $self->standing($name, $partition);
 	my (@rows, @letters);
 
 	for my $message (@$messages)
 	{
-		while (@options && $options[0][0] <= $message->{kafka_offset})
+		take_notes($standing, $message->{kafka_offset});
+		my $fate = Soak::Messages::fate($message, $stream, $standing->{tombstones});
+		$standing->{counts}{consumed}++;
+		$standing->{counts}{ $fate eq 'row' ? 'staged' : $fate eq 'skipped' ? 'skipped' : 'dead_lettered' }++;
+		if ($fate eq 'row')
 		{
-			my $option = shift @options;
-			$options->{disorder} = $option->[1] if $option->[1] ne '';
-			$options->{tombstones} = $option->[2] if $option->[2] ne '';
+			push @rows, row($name, $message, $standing->{watermark});
+			my $time = event_time($stream, $message);
+			$standing->{watermark} = greatest($standing->{watermark}, $time - $standing->{disorder});
 		}
-		while (@floors && $floors[0][0] <= $message->{kafka_offset})
+		elsif ($fate ne 'skipped')
 		{
-			$$watermark = greatest($$watermark, (shift @floors)->[1]);
+			push @letters, letter($name, $message, $fate);
 		}
-		my $fate = Soak::Messages::fate($message, $stream, $options->{tombstones});
-		$counts->{consumed}++;
-		$counts->{ $fate eq 'row' ? 'staged' : $fate eq 'skipped' ? 'skipped' : 'dead_lettered' }++;
-		push @letters, letter($name, $message, $fate) if $fate ne 'row' && $fate ne 'skipped';
-		next unless $fate eq 'row';
-		push @rows, row($name, $message, $$watermark);
-		my $time = $stream->{event_time} && defined $message->{value} ? Soak::Messages::fields($message->{value})->{ts} : $message->{timestamp};
-		$$watermark = greatest($$watermark, $time - $options->{disorder});
 	}
 	$self->{server}->sql('COPY soak.expected FROM STDIN', join '', @rows) if @rows;
 	$self->{server}->sql('COPY soak.expected_letter FROM STDIN', join '', @letters) if @letters;
+}
+
+# Returns the event time of a message that is a row; Kafka's, where it has no column for it.
+sub event_time
+{
+	my ($stream, $message) = @_;
+
+	return $message->{timestamp} unless $stream->{event_time} && defined $message->{value};
+	return Soak::Messages::fields($message->{value})->{ts};
 }
 
 # Adds the rows that replays gave.
@@ -240,12 +273,12 @@ sub wrong_letters
 sub wrong_counts
 {
 	my ($self, $name) = @_;
-	my $counts = $self->{counts}{$name};
+	my %counts = map { $_ => $self->{standing}{$name}{$_}{counts} } keys %{ $self->{standing}{$name} };
 	my $expected = join ' UNION ALL ', map {
 		sprintf 'SELECT %d AS partition, %d AS consumed, %d AS staged, %d AS dead_lettered, %d AS skipped,'
 		  . " (SELECT count(*) FROM soak.replayed r WHERE r.stream = '$name' AND r.partition = %d) AS replayed",
-		  $_, @{ $counts->{$_} }{qw(consumed staged dead_lettered skipped)}, $_
-	} sort keys %$counts;
+		  $_, @{ $counts{$_} }{qw(consumed staged dead_lettered skipped)}, $_
+	} sort keys %counts;
 
 	return $self->difference($expected, 'SELECT partition, consumed, staged, dead_lettered, skipped, replayed'
 		  . " FROM weir.stream_stats WHERE stream = '$name' AND partition >= 0");

@@ -13,7 +13,7 @@ use constant PARTITIONS => 4;
 use constant MAX_PARTITIONS => 6;
 
 # event_time: whether the column ts is; text_key: whether the key is a column
-# of its own; exact: whether watermarks follow from the topic alone.
+# of its own.
 our %streams = (
 	plain => {
 		event_time => 1, disorder => 5000, tombstones => 'dead_letter', parallelism => 1, retention => 3600,
@@ -95,10 +95,18 @@ sub actions_sql
 			SELECT \$1, p, coalesce((SELECT applied_offset FROM weir.stream_stats s WHERE s.stream = \$1 AND s.partition = p), 0), \$2, \$3
 			FROM generate_series(0, @{[MAX_PARTITIONS - 1]}) p;
 		END \$\$;
+		-- PostgreSQL itself has no lock for that, and says "tuple concurrently updated"
+		CREATE FUNCTION soak.change_server(command text) RETURNS void LANGUAGE plpgsql AS \$\$
+		BEGIN
+			PERFORM pg_advisory_xact_lock(1);
+			EXECUTE command;
+		EXCEPTION WHEN undefined_object THEN
+			EXECUTE replace(command, '(SET ', '(ADD ');
+		END \$\$;
 		-- gives back what was taken, and starts streams that are stopped or have failed
 		CREATE FUNCTION soak.mend() RETURNS void LANGUAGE plpgsql AS \$\$
 		BEGIN
-			GRANT USAGE ON FOREIGN SERVER kafka TO keeper;
+			PERFORM soak.change_server('GRANT USAGE ON FOREIGN SERVER kafka TO keeper');
 			PERFORM weir.start(s.stream::regclass) FROM (SELECT DISTINCT stream FROM weir.status WHERE state IN ('stopped', 'failed')) s;
 		END \$\$;
 		CREATE FUNCTION soak.retain(stream text, seconds int) RETURNS void LANGUAGE plpgsql AS \$\$
