@@ -66,9 +66,10 @@ weir_start(PG_FUNCTION_ARGS)
 
 	check_preloaded();
 	serverid = weir_kafka_server_for(stream->server, stream->owner);
-	weir_arg_depend_on_server(stream->relid, serverid);
-	weir_catalog_doubt_copy(stream->relid);
+	/* first what another session's start has to wait for */
 	weir_catalog_set_wanted(stream->relid, true);
+	weir_catalog_doubt_copy(stream->relid);
+	weir_arg_depend_on_server(stream->relid, serverid);
 	weir_wake_at_commit(stream->relid);
 	probe(stream, serverid);
 	PG_RETURN_VOID();

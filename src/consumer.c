@@ -163,6 +163,8 @@ weir_consumer_open(const WeirConsumerSpec *spec)
 											  ALLOCSET_DEFAULT_SIZES);
 	/* Until some are seen messages may be huge. */
 	consumer->average = 16 * 1024 * 1024;
+	/* statistics and errors may name partitions before any are assigned */
+	consumer->max_number = -1;
 	open_pipe(consumer);
 	on_proc_exit(exit_without_handlers, (Datum) 0);
 	start_client(consumer, spec);

@@ -255,6 +255,21 @@ $box->sql("SELECT pg_terminate_backend($pid)");
 $box->produce('broken', 101, 150);
 poll_log('broken', 1, 150, 'a worker that is terminated comes back');
 
+# Workers that begin, with a broker that knows the topic, but says nothing about
+# its offsets from now on: the client's statistics name partitions that are not
+# assigned yet.
+$box->run('', 'topic', 'unready', '--partitions', 1);
+$box->run('', 'mock', 'broker-errors', $_, 'ListOffsets', 'NO_ERROR', 2000, 10000) for 1 .. 3;
+$box->sql(<<~'END');
+	SET weir.probe_timeout = 0;
+	SELECT weir.create_stream('unready', columns => 'id int, ts text', server => 'kafka', topic => 'unready', start_from => 'latest');
+	SELECT weir.start('unready');
+	END
+$box->poll_state('unready', 'retrying', 'a worker that does not find out where to begin tries again');
+my $unready = $box->worker('unready', 'pid');
+$box->poll("SELECT clock_timestamp() - backend_start > '12 s' FROM pg_stat_activity WHERE pid = $unready", 't', 'and again');
+$box->sql("SELECT weir.drop_stream('unready')");
+
 # Workers that run, and workers that begin, with a broker that says nothing.
 $box->run('', 'broker', 'pause');
 $box->sql('SELECT pg_terminate_backend(' . $box->worker('stormy', 'pid') . ')');
