@@ -119,7 +119,7 @@ extern void weir_catalog_add_chunk(Oid relid, Oid chunk);
 extern void weir_catalog_close_chunks(Oid relid, Oid current);
 extern List *weir_catalog_expired_chunks(Oid relid);	/* of Oid */
 extern TimestampTz weir_catalog_chunk_full_at(Oid relid);
-extern TimestampTz weir_catalog_chunk_expires_at(Oid relid);
+extern TimestampTz weir_catalog_rotation_due(Oid relid);
 
 /* Progress. */
 extern List *weir_catalog_load_partitions(Oid relid);	/* of WeirProgress *, by partition */

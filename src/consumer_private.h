@@ -94,6 +94,12 @@ extern void weir_consumer_note_event(WeirConsumer *consumer, WeirConsumerEventKi
 /* What is known of a partition; NULL if it is not one of ours. */
 extern PartitionState *weir_consumer_find_partition(WeirConsumer *consumer, int32 partition);
 
+/*
+ * Has the threads of a client to be sleep as soundly as they can.  Fetches
+ * wait at the broker for so long where nothing comes.
+ */
+extern void weir_consumer_calm_threads(rd_kafka_conf_t *conf, int longest_fetch_ms);
+
 /* Takes in errors of connections, statistics and logs. */
 extern void weir_consumer_serve_main_queue(WeirConsumer *consumer);
 

@@ -31,9 +31,6 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-/* How often a worker looks at least whether staged rows are past retention. */
-#define MAINTAIN_MS 10000
-
 /* How often a session looks for dead letters that are too old, in seconds. */
 #define PURGE_INTERVAL_S 600
 
@@ -254,14 +251,17 @@ weir_pipeline_apply(Oid stream, int64 version, WeirBatch *batch,
 
 /* Lets staged rows go that are past retention. */
 void
-weir_pipeline_maintain(Oid stream)
+weir_pipeline_maintain(Oid stream, int longest_ms)
 {
 	static TimestampTz due = 0;
+	static TimestampTz looked_at = 0;
 	TimestampTz now = GetCurrentTimestamp();
 	MemoryContext context = CurrentMemoryContext;
 
-	if (now < due)
+	/* retention may be made shorter meanwhile */
+	if (now < due && now < TimestampTzPlusMilliseconds(looked_at, longest_ms))
 		return;
+	looked_at = now;
 	StartTransactionCommand();
 	weir_fence_share(stream);
 	PushActiveSnapshot(GetTransactionSnapshot());
@@ -269,9 +269,6 @@ weir_pipeline_maintain(Oid stream)
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);
-
-	/* retention may be made shorter meanwhile */
-	due = Min(due, TimestampTzPlusMilliseconds(now, MAINTAIN_MS));
 }
 
 /* Leaves partitions out of the stream's watermark, in a transaction of its own. */

@@ -41,9 +41,10 @@ extern WeirOutcome weir_pipeline_apply(Oid stream, int64 version, WeirBatch *bat
 
 /*
  * Lets staged rows go that are past retention, when it is time, in a
- * transaction of its own.  Cheap when it is not.  Throws.
+ * transaction of its own.  Cheap when it is not, but for a look every
+ * longest_ms.  Throws.
  */
-extern void weir_pipeline_maintain(Oid stream);
+extern void weir_pipeline_maintain(Oid stream, int longest_ms);
 
 /*
  * Leaves partitions out of the stream's watermark that have been idle for

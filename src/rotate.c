@@ -55,9 +55,12 @@ TimestampTz
 weir_rotate(Oid stream)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz due = weir_catalog_rotation_due(stream);
 	bool		waiting = false;
 	ListCell   *lc;
 
+	if (due > now)
+		return due;
 	if (weir_catalog_chunk_full_at(stream) <= now)
 		waiting |= !begin_chunk(stream);
 	foreach(lc, weir_catalog_expired_chunks(stream))
@@ -66,7 +69,7 @@ weir_rotate(Oid stream)
 
 	if (waiting)
 		return TimestampTzPlusMilliseconds(now, TRY_AGAIN_MS);
-	return Min(weir_catalog_chunk_full_at(stream), weir_catalog_chunk_expires_at(stream));
+	return weir_catalog_rotation_due(stream);
 }
 
 /* ---- for sessions, whose transactions may stay open for long ---- */
@@ -97,9 +100,8 @@ void
 weir_rotate_at_commit(Oid stream)
 {
 	static bool registered = false;
-	TimestampTz now = GetCurrentTimestamp();
 
-	if (weir_catalog_chunk_full_at(stream) > now && weir_catalog_chunk_expires_at(stream) > now)
+	if (weir_catalog_rotation_due(stream) > GetCurrentTimestamp())
 		return;
 	if (!registered)
 	{
