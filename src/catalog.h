@@ -72,6 +72,9 @@ typedef struct WeirProgress
 	int64		end_offset;		/* -1: unknown */
 	bool		has_last_timestamp;
 	TimestampTz last_timestamp;
+	int64		generation;		/* of the row, as weir_catalog_read_partition() found it */
+	int64		home;
+	int64		page;
 } WeirProgress;
 
 /* Reading definitions.  All need a transaction; results are palloc'd in the current context. */
