@@ -43,6 +43,10 @@ include $(PGXS)
 # in a server process is worse than a rebuild.
 $(OBJS): $(wildcard src/*.h)
 
+# The version stands in the control file only.
+src/version.o: $(EXTENSION).control
+src/version.o: override CPPFLAGS += -DWEIR_VERSION='"$(EXTVERSION)"'
+
 $(EXTENSION)--$(EXTVERSION).sql: $(SQL_PIECES) $(EXTENSION).control
 	(printf '%s\n' '\echo Use "CREATE EXTENSION pg_weir" to load this file. \quit'; cat $(SQL_PIECES)) > $@
 

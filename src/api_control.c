@@ -9,6 +9,7 @@
 
 #include "arguments.h"
 #include "catalog.h"
+#include "catalog_refill.h"
 #include "fmgr.h"
 #include "guc.h"
 #include "kafka_options.h"
@@ -66,6 +67,7 @@ weir_start(PG_FUNCTION_ARGS)
 	check_preloaded();
 	serverid = weir_kafka_server_for(stream->server, stream->owner);
 	weir_arg_depend_on_server(stream->relid, serverid);
+	weir_catalog_doubt_copy(stream->relid);
 	weir_catalog_set_wanted(stream->relid, true);
 	weir_wake_at_commit(stream->relid);
 	probe(stream, serverid);

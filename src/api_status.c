@@ -4,15 +4,19 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
+#include "access/xlog.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "shared.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
+#include "version.h"
 
 #define WORKER_SLOTS_COLUMNS 9
 
 PG_FUNCTION_INFO_V1(weir_worker_slots);
+PG_FUNCTION_INFO_V1(weir_obstacle);
 
 /* Sets a column to a text, or to NULL if it is empty. */
 static void
@@ -59,4 +63,41 @@ weir_worker_slots(PG_FUNCTION_ARGS)
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;
+}
+
+/* weir_internal.obstacle(): why no stream can run in this database now; NULLs if they can. */
+Datum
+weir_obstacle(PG_FUNCTION_ARGS)
+{
+	TupleDesc	tupdesc;
+	Datum		values[3];
+	bool		nulls[3] = {false, false, false};
+	const char *state = NULL;
+	const char *error = NULL;
+	const char *hint = NULL;
+
+	if (RecoveryInProgress())
+	{
+		state = "standby";
+		hint = "Streams run here once this server is promoted.";
+	}
+	else if (!weir_shared_available())
+	{
+		state = "not preloaded";
+		error = "pg_weir is not in shared_preload_libraries";
+		hint = "Add pg_weir to shared_preload_libraries in postgresql.conf and restart the server.";
+	}
+	else if (!weir_version_fits())
+	{
+		state = "version mismatch";
+		error = weir_version_error();
+		hint = weir_version_hint();
+	}
+
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	set_text(state ? state : "", &values[0], &nulls[0]);
+	set_text(error ? error : "", &values[1], &nulls[1]);
+	set_text(hint ? hint : "", &values[2], &nulls[2]);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls)));
 }

@@ -516,6 +516,7 @@ weir_create_stream(PG_FUNCTION_ARGS)
 	Oid			relid;
 	Oid			serverid = InvalidOid;
 
+	weir_arg_check_server(fcinfo);
 	check_arguments(fcinfo);
 	name = makeRangeVarFromNameList(textToQualifiedNameList(PG_GETARG_TEXT_PP(C_NAME)));
 	namespace = choose_namespace(name);

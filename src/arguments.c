@@ -4,10 +4,22 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "arguments.h"
 #include "catalog/dependency.h"
 #include "compat.h"
 #include "miscadmin.h"
+#include "utils/lsyscache.h"
+#include "version.h"
+
+/* Raises an error where no stream can be worked on: on a standby, or with a library of another version. */
+void
+weir_arg_check_server(FunctionCallInfo fcinfo)
+{
+	if (RecoveryInProgress())
+		PreventCommandDuringRecovery(psprintf("weir.%s()", get_func_name(fcinfo->flinfo->fn_oid)));
+	weir_version_check();
+}
 
 /* Returns the stream that is argument 0. */
 WeirStream *
@@ -17,6 +29,7 @@ weir_arg_stream(FunctionCallInfo fcinfo)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("parameter \"%s\" must not be NULL", "stream")));
+	weir_arg_check_server(fcinfo);
 	return weir_catalog_load_stream(PG_GETARG_OID(0), false);
 }
 

@@ -10,7 +10,10 @@
 #include "catalog.h"
 #include "fmgr.h"
 
-/* The stream that is argument 0: 22004 if NULL, 42809 if it is no stream. */
+/* 25006 on a standby; 55000 where library and SQL are of different versions. */
+extern void weir_arg_check_server(FunctionCallInfo fcinfo);
+
+/* The stream that is argument 0, after that check: 22004 if NULL, 42809 if it is no stream. */
 extern WeirStream *weir_arg_stream(FunctionCallInfo fcinfo);
 
 /* The same; 42501 unless the caller owns it. */

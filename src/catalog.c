@@ -30,6 +30,7 @@
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
+#include "version.h"
 
 #define STREAM_COLUMNS \
 	"s.stream, s.server, s.topic, s.format, s.key_format, s.key_columns, s.event_time, " \
@@ -216,12 +217,13 @@ weir_catalog_database_identity(void)
 	return psprintf(UINT64_FORMAT "/%u", GetSystemIdentifier(), MyDatabaseId);
 }
 
-/* Tells whether CREATE EXTENSION has been run in this database. */
+/* Tells whether the extension is in this database, in the version of this library. */
 bool
-weir_catalog_installed(void)
+weir_catalog_usable(void)
 {
 	return OidIsValid(get_extension_oid("pg_weir", true)) &&
-		OidIsValid(get_relname_relid("stream", get_namespace_oid("weir_internal", true)));
+		OidIsValid(get_relname_relid("stream", get_namespace_oid("weir_internal", true))) &&
+		weir_version_fits();
 }
 
 /* Returns the definition of a stream. */

@@ -80,7 +80,7 @@ typedef struct WeirProgress
 /* Reading definitions.  All need a transaction; results are palloc'd in the current context. */
 extern WeirStream *weir_catalog_load_stream(Oid relid, bool missing_ok);
 extern List *weir_catalog_wanted_streams(void); /* of WeirStream *, those that should run here */
-extern bool weir_catalog_installed(void);	/* is the extension in this database? */
+extern bool weir_catalog_usable(void);	/* is the extension in this database, in this version? */
 
 /* What others may have changed by now, whatever the isolation level. */
 typedef struct WeirLatest

@@ -15,6 +15,7 @@
 #include "catalog_query.h"
 #include "catalog_refill.h"
 #include "lib/stringinfo.h"
+#include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 /* Runs a statement on one stream; did it find or change a row? */
@@ -28,6 +29,18 @@ run_for(WeirCatalogStatement *statement, Oid relid, int expected)
 	found = weir_catalog_execute(statement, (Datum[]) {ObjectIdGetDatum(relid)}, NULL, expected);
 	weir_catalog_leave(&session);
 	return found;
+}
+
+/* The same for one whose $2 is the identity of this database. */
+static void
+run_for_here(WeirCatalogStatement *statement, Oid relid, int expected)
+{
+	Datum		identity = CStringGetTextDatum(weir_catalog_database_identity());
+	WeirCatalogSession session;
+
+	weir_catalog_enter(&session);
+	weir_catalog_execute(statement, (Datum[]) {ObjectIdGetDatum(relid), identity}, NULL, expected);
+	weir_catalog_leave(&session);
 }
 
 /* Are the staged rows of a stream there, or planned to come back? */
@@ -48,13 +61,30 @@ void
 weir_catalog_mark_staging(Oid relid)
 {
 	static WeirCatalogStatement statement = {
-		"INSERT INTO weir_internal.staging_marker (stream, generation)"
-		" SELECT stream, staging_generation FROM weir_internal.stream WHERE stream = $1"
-		" ON CONFLICT (stream) DO UPDATE SET generation = excluded.generation",
-		1, {REGCLASSOID}
+		"INSERT INTO weir_internal.staging_marker (stream, generation, marked_in)"
+		" SELECT stream, staging_generation, $2 FROM weir_internal.stream WHERE stream = $1"
+		" ON CONFLICT (stream) DO UPDATE SET generation = excluded.generation, marked_in = excluded.marked_in",
+		2, {REGCLASSOID, TEXTOID}
 	};
 
-	run_for(&statement, relid, SPI_OK_INSERT);
+	run_for_here(&statement, relid, SPI_OK_INSERT);
+}
+
+/*
+ * Forgets a marker that another database made, of which this is a copy: which
+ * children have their rows is then looked at.  While a refill is under way,
+ * its ranges know better.
+ */
+void
+weir_catalog_doubt_copy(Oid relid)
+{
+	static WeirCatalogStatement statement = {
+		"DELETE FROM weir_internal.staging_marker m WHERE m.stream = $1 AND m.marked_in <> $2"
+		" AND NOT EXISTS (SELECT FROM weir_internal.refill r WHERE r.stream = m.stream)",
+		2, {REGCLASSOID, TEXTOID}
+	};
+
+	run_for_here(&statement, relid, SPI_OK_DELETE);
 }
 
 /* Plans the ranges that went to children which are not past retention. */

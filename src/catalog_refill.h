@@ -30,6 +30,9 @@ extern bool weir_catalog_staging_is_marked(Oid relid);
 /* Marks the staging table of a new stream. */
 extern void weir_catalog_mark_staging(Oid relid);
 
+/* Forgets that mark if it was made where this database was copied from, unless a refill is under way. */
+extern void weir_catalog_doubt_copy(Oid relid);
+
 /*
  * Where the staged rows are lost, plans their return.  The caller holds the
  * batch fence, and no batch of Kafka's messages has run since they were lost.

@@ -15,7 +15,9 @@
 #include "commands/trigger.h"
 #include "fmgr.h"
 #include "stage.h"
+#include "tcop/pquery.h"
 #include "utils/lsyscache.h"
+#include "utils/portal.h"
 #include "utils/rel.h"
 
 PG_FUNCTION_INFO_V1(weir_guard_staging);
@@ -26,6 +28,8 @@ PG_FUNCTION_INFO_V1(weir_touch_stream);
 static const char *
 remedy(TriggerEvent event)
 {
+	if (TRIGGER_FIRED_BY_INSERT(event) && ActivePortal != NULL && ActivePortal->commandTag == CMDTAG_COPY)
+		return "Use weir.ingest, which decodes, checks and counts. A dump of data alone is restored with --disable-triggers.";
 	if (TRIGGER_FIRED_BY_INSERT(event))
 		return "Use weir.ingest, which decodes, checks and counts.";
 	if (TRIGGER_FIRED_BY_TRUNCATE(event))

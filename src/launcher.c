@@ -226,7 +226,7 @@ list_wanted(void)
 	List	   *result = NIL;
 	ListCell   *lc;
 
-	if (!weir_catalog_installed())
+	if (!weir_catalog_usable())
 		return NIL;
 	foreach(lc, weir_catalog_wanted_streams())
 	{

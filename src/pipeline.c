@@ -30,6 +30,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
+#include "version.h"
 
 /* How often a session looks for dead letters that are too old, in seconds. */
 #define PURGE_INTERVAL_S 600
@@ -159,7 +160,8 @@ try_batch(Oid stream, int64 version, WeirBatch *batch, bool isolating, WeirCount
 	enter_stream(stream);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	runtime = weir_runtime_get(stream);
-	if (runtime == NULL || !runtime->stream->wanted || runtime->stream->version != version)
+	if (runtime == NULL || !runtime->stream->wanted || runtime->stream->version != version ||
+		!weir_version_fits())
 	{
 		AbortCurrentTransaction();
 		return WEIR_CHANGED;

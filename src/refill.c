@@ -29,6 +29,7 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 #include "verdict.h"
+#include "version.h"
 
 /* Letters of one transaction. */
 #define LETTERS 500
@@ -328,7 +329,8 @@ try_refill(Attempt *attempt)
 	LockRelationOid(refill->stream, RowExclusiveLock);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	runtime = weir_runtime_get(refill->stream);
-	if (runtime == NULL || !runtime->stream->wanted || runtime->stream->version != refill->version)
+	if (runtime == NULL || !runtime->stream->wanted || runtime->stream->version != refill->version ||
+		!weir_version_fits())
 	{
 		AbortCurrentTransaction();
 		return WEIR_CHANGED;

@@ -6,7 +6,8 @@
  * RENAME or SET TABLESPACE, and CREATE DATABASE … TEMPLATE refuse while
  * others are connected, and the user who gives them cannot know that a stream
  * counts.  So workers leave before such a command, and come back when it is
- * over and the database still there.
+ * over and the database still there.  The same holds for ALTER and DROP
+ * EXTENSION in the database itself.
  */
 #include "postgres.h"
 
@@ -22,6 +23,7 @@
 #include "tcop/utility.h"
 #include "utility.h"
 #include "utils/timestamp.h"
+#include "wake.h"
 
 /* How long a command waits for workers to leave; PostgreSQL itself then waits for 5 s more. */
 #define FAREWELL_MS 3000
@@ -74,6 +76,26 @@ may_have(Node *command, Oid dboid)
 		(IsA(command, CreatedbStmt) && have_createdb_privilege());
 }
 
+/* May a command change or drop the extension in this database? */
+static bool
+is_about_extension(Node *command)
+{
+	ListCell   *lc;
+
+	if (IsA(command, DropOwnedStmt))
+		return true;
+	if (IsA(command, AlterExtensionStmt))
+		return strcmp(((AlterExtensionStmt *) command)->extname, "pg_weir") == 0;
+	if (!IsA(command, DropStmt) || ((DropStmt *) command)->removeType != OBJECT_EXTENSION)
+		return false;
+	foreach(lc, ((DropStmt *) command)->objects)
+	{
+		if (strcmp(strVal(lfirst(lc)), "pg_weir") == 0)
+			return true;
+	}
+	return false;
+}
+
 /* Waits until the workers of a database have left, but not for ever. */
 static void
 send_workers_away(Oid dboid)
@@ -89,6 +111,19 @@ send_workers_away(Oid dboid)
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}
+}
+
+/*
+ * Makes the launcher look at this database when the command is over.  Where it
+ * is about the extension itself, workers leave before: batches would meet
+ * tables that are being altered, and wait for each other with the command.
+ */
+static void
+make_way_for_extension(Node *command)
+{
+	weir_wake_at_end();
+	if (!IsA(command, DropOwnedStmt) && superuser())
+		send_workers_away(MyDatabaseId);
 }
 
 /* Runs the command as it would run without us. */
@@ -110,6 +145,12 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree, Proc
 	const char *name = wanted_database(pstmt->utilityStmt);
 	Oid			dboid = name != NULL && IsTransactionState() ? get_database_oid(name, true) : InvalidOid;
 
+	if (is_about_extension(pstmt->utilityStmt))
+	{
+		make_way_for_extension(pstmt->utilityStmt);
+		run_command(pstmt, query, read_only_tree, context, params, env, dest, qc);
+		return;
+	}
 	if (!OidIsValid(dboid) || dboid == MyDatabaseId || !may_have(pstmt->utilityStmt, dboid))
 	{
 		run_command(pstmt, query, read_only_tree, context, params, env, dest, qc);

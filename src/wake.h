@@ -15,4 +15,7 @@
  */
 extern void weir_wake_at_commit(Oid stream);
 
+/* Makes the launcher look at this database once this transaction has ended, however it does. */
+extern void weir_wake_at_end(void);
+
 #endif							/* WEIR_WAKE_H */

@@ -239,7 +239,7 @@ load_definition(Worker *worker)
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	MemoryContextSwitchTo(worker->stream ? worker->batch_context : worker->definition_context);
-	stream = weir_catalog_installed() ? weir_catalog_load_stream(worker->slot.stream, true) : NULL;
+	stream = weir_catalog_usable() ? weir_catalog_load_stream(worker->slot.stream, true) : NULL;
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(old);

@@ -141,10 +141,13 @@ SELECT pg_catalog.pg_extension_config_dump('weir_internal.verdict', '');
 -- here with its staging_generation, its rows are lost, not just none.
 CREATE UNLOGGED TABLE weir_internal.staging_marker (
     stream regclass PRIMARY KEY,
-    generation bigint NOT NULL
+    generation bigint NOT NULL,
+    marked_in text NOT NULL                     -- database, as in stream.runs_on
 );
 COMMENT ON TABLE weir_internal.staging_marker IS 'streams whose staged rows are there, or planned to come back';
 -- Dumped: with the staged rows or, by --no-unlogged-table-data, without them.
+-- A restore may have lost the rows and kept the marker (data alone, where the
+-- guard refused them); hence marked_in, by which a copy is known.
 SELECT pg_catalog.pg_extension_config_dump('weir_internal.staging_marker', '');
 
 -- Ranges of offsets that are to be read again.  Unlogged: another crash plans anew.

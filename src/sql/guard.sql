@@ -84,9 +84,15 @@ BEGIN
             PERFORM weir_internal.ring();
         END IF;
     END IF;
+
+    -- credentials that are in use no more, by streams that are still there
+    PERFORM weir_internal.touch_stream(s.stream)
+    FROM pg_event_trigger_dropped_objects() d
+    JOIN weir_internal.stream s ON s.server = d.address_args[1]
+    WHERE d.classid = 'pg_user_mapping'::regclass;
 END
 $$;
-COMMENT ON FUNCTION weir_internal.on_sql_drop() IS 'removes what is left in the catalogue of streams whose table is dropped';
+COMMENT ON FUNCTION weir_internal.on_sql_drop() IS 'removes what is left in the catalogue of streams whose table is dropped; tells workers whose credentials are';
 
 CREATE EVENT TRIGGER weir_ddl_command_end ON ddl_command_end
     WHEN TAG IN ('ALTER SERVER', 'CREATE USER MAPPING', 'ALTER USER MAPPING', 'ALTER TABLE', 'CREATE INDEX',

@@ -10,4 +10,5 @@ REVOKE ALL ON ALL TABLES IN SCHEMA weir_internal FROM PUBLIC;
 REVOKE ALL ON SCHEMA weir_internal FROM PUBLIC;
 
 -- Called by the views above, with the rights of whoever reads them.
-GRANT EXECUTE ON FUNCTION weir_internal.runs_here(text), weir_internal.worker_slots() TO PUBLIC;
+GRANT EXECUTE ON FUNCTION weir_internal.runs_here(text), weir_internal.worker_slots(), weir_internal.obstacle(),
+    weir_internal.refill_sums() TO PUBLIC;

@@ -46,6 +46,22 @@ SELECT r.*, NOT r.lost AND r.cluster_id IS NOT DISTINCT FROM s.cluster_id
 FROM weir_internal.refill r JOIN weir_internal.stream s ON s.stream = r.stream;
 COMMENT ON VIEW weir_internal.refill_status IS 'ranges of offsets that are to be read again, and whether they can be';
 
+-- The same as sums.  In plpgsql, as a view that names an unlogged table cannot
+-- be read on a standby.
+CREATE FUNCTION weir_internal.refill_sums(OUT stream regclass, OUT refill_left bigint, OUT refill_lost bigint)
+RETURNS SETOF record
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT pg_is_in_recovery() THEN
+        RETURN QUERY
+        SELECT r.stream, sum(r.until_offset - r.next_offset) FILTER (WHERE r.readable)::bigint,
+               sum(r.until_offset - r.next_offset) FILTER (WHERE NOT r.readable)::bigint
+        FROM weir_internal.refill_status r GROUP BY r.stream;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION weir_internal.refill_sums() IS 'how many offsets are to be read again, and how many cannot be; nothing on a standby';
+
 CREATE VIEW weir.status WITH (security_barrier) AS
 WITH p AS (
     SELECT stream, min(watermark) FILTER (WHERE partition >= 0 AND idle_since IS NULL) AS watermark,
@@ -58,10 +74,6 @@ WITH p AS (
     SELECT c.stream, count(*) AS staging_tables,
            count(*) FILTER (WHERE c.closed_at + st.retention < pg_catalog.clock_timestamp()) AS staging_tables_overdue
     FROM weir_internal.chunk c JOIN weir_internal.stream st ON st.stream = c.stream GROUP BY c.stream
-), r AS (
-    SELECT stream, sum(until_offset - next_offset) FILTER (WHERE readable)::bigint AS refill_left,
-           sum(until_offset - next_offset) FILTER (WHERE NOT readable)::bigint AS refill_lost
-    FROM weir_internal.refill_status GROUP BY stream
 ), l AS (
     SELECT stream_schema, stream, sum(lag)::bigint AS lag, max(time_lag) AS time_lag
     FROM weir.stream_stats GROUP BY 1, 2
@@ -69,8 +81,11 @@ WITH p AS (
 SELECT n.nspname AS stream_schema, c.relname AS stream, w.worker, w.pid,
        CASE WHEN s.topic IS NULL THEN 'ingest only'
             WHEN NOT weir_internal.runs_here(s.runs_on) THEN 'stopped'
-            ELSE coalesce(w.state, 'starting') END AS state,
-       w.since, w.last_error, w.last_hint, w.next_try,
+            ELSE coalesce(o.state, w.state, 'starting') END AS state,
+       w.since, coalesce(o.error, w.last_error) AS last_error,
+       CASE WHEN s.topic IS NOT NULL AND NOT weir_internal.runs_here(s.runs_on) AND s.runs_on IS NOT NULL
+            THEN 'It was started where this database was copied from; weir.start starts it here.'
+            ELSE coalesce(o.hint, w.last_hint) END AS last_hint, w.next_try,
        greatest(s.held_watermark, p.watermark) AS watermark,
        CASE WHEN p.watermark = '-infinity' THEN p.slowest END AS held_back_by,
        p.applied_offsets, l.lag, l.time_lag, p.consumed, p.dead_lettered,
@@ -80,14 +95,15 @@ JOIN pg_catalog.pg_class c ON c.oid = s.stream::oid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN p ON p.stream = s.stream
 LEFT JOIN k ON k.stream = s.stream
-LEFT JOIN r ON r.stream = s.stream
+LEFT JOIN weir_internal.refill_sums() r ON r.stream = s.stream
 LEFT JOIN l ON l.stream_schema = n.nspname AND l.stream = c.relname
+LEFT JOIN weir_internal.obstacle() o ON s.topic IS NOT NULL AND weir_internal.runs_here(s.runs_on)
 LEFT JOIN weir_internal.worker_slots() w
     ON w.stream = s.stream::oid
     AND w.dboid = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
 WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE');
 COMMENT ON VIEW weir.status IS
-'What each stream''s workers are doing: state (ingest only, stopped, starting, waiting for a slot, refilling, running, idle, retrying, failed, stopping), since when, the last error with its hint, the next try; the stream''s watermark and the partition without any event that holds it back; lag in messages and in time; how many child tables hold the staged rows, and how many of those are past retention but still in use by others, so that they could not be dropped yet; after a crash, how many offsets are still to be read again (refill_left), and how many cannot be (refill_lost).';
+'What each stream''s workers are doing: state (ingest only, stopped, standby, not preloaded, version mismatch, starting, waiting for a slot, refilling, running, idle, retrying, failed, stopping), since when, the last error with its hint (which also tells stopped streams that run elsewhere, this being a copy), the next try; the stream''s watermark and the partition without any event that holds it back; lag in messages and in time; how many child tables hold the staged rows, and how many of those are past retention but still in use by others, so that they could not be dropped yet; after a crash, how many offsets are still to be read again (refill_left), and how many cannot be (refill_lost).';
 
 CREATE FUNCTION weir.audit(
     stream regclass,

@@ -9,5 +9,13 @@ CREATE FUNCTION weir_internal.worker_slots(
     AS 'MODULE_PATHNAME', 'weir_worker_slots';
 COMMENT ON FUNCTION weir_internal.worker_slots() IS
     'the stream workers of all databases of this server; none where pg_weir is not in shared_preload_libraries';
+
+CREATE FUNCTION weir_internal.obstacle(OUT state text, OUT error text, OUT hint text)
+    RETURNS record
+    LANGUAGE c STABLE
+    AS 'MODULE_PATHNAME', 'weir_obstacle';
+COMMENT ON FUNCTION weir_internal.obstacle() IS
+    'why no stream can run in this database now (standby, not preloaded, version mismatch); NULLs where they can';
+
 -- Errors may name what is in other people's streams.
 REVOKE ALL ON FUNCTION weir_internal.worker_slots() FROM PUBLIC;

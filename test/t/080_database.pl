@@ -6,6 +6,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../lib";
 
+use IPC::Run ();
 use Sandbox;
 use Test::More;
 
@@ -54,10 +55,40 @@ sql_in('copy', "SELECT weir.start('a')");
 poll_in('copy', 'SELECT applied_offset FROM weir.stream_stats', '200', 'and goes on from its own offset when started');
 cmp_ok($copied, '<=', 200, 'which was the copy\'s');
 
+# Dumped and restored while it runs: the same.
+my %env = $box->run('', 'env') =~ /^([A-Z]+)=(.*)$/mg;
+my @connection = ('-h', $env{PGHOST}, '-p', $env{PGPORT}, '-U', $env{PGUSER});
+$box->produce('a', 201, 300);
+$box->sql('CREATE DATABASE dumped');
+IPC::Run::run([ 'pg_dump', @connection, '-Fc', 'app' ], '|', [ 'pg_restore', @connection, '-e', '-d', 'dumped' ])
+  or die 'the dump was not restored';
+is(sql_in('dumped', 'SELECT state FROM weir.status'), 'stopped', 'the stream of a dump is stopped');
+my $dumped = sql_in('dumped', 'SELECT applied_offset, (SELECT count(*) FROM a), consumed FROM weir.stream_stats');
+like($dumped, qr/^(\d+)\|\1\|\1$/, 'its rows and offsets are of one moment');
+poll_in('app', 'SELECT count(*), sum(id) FROM a', '300\|45150', 'the original goes on');
+sql_in('dumped', "SELECT weir.start('a')");
+poll_in('dumped', 'SELECT count(*), sum(id), count(DISTINCT id) FROM a', '300\|45150\|300', 'started, it reads what it lacks');
+is(sql_in('dumped', 'SELECT consumed FROM weir.stream_stats'), '300', 'and nothing twice');
+
+# Data alone, where nobody has read what the guard of staging tables says.
+$box->sql('CREATE DATABASE apart');
+for my $part ('-s', '-a')
+{
+	my $said = '';
+
+	IPC::Run::run([ 'pg_dump', @connection, $part, 'app' ], '|', [ 'psql', @connection, qw(-X -q -d apart) ], '>', \my $out, '2>', \$said)
+	  or die "the dump $part was not restored";
+	like($said, $part eq '-s' ? qr/^$/ : qr/cannot insert into stream "a_chunk" directly/, "pg_dump $part");
+}
+is(sql_in('apart', 'SELECT (SELECT count(*) FROM a), consumed FROM weir.stream_stats'), '0|300', 'offsets came over, rows did not');
+sql_in('apart', "SELECT weir.start('a')");
+poll_in('apart', 'SELECT count(*), sum(id), count(DISTINCT id) FROM a', '300\|45150\|300', 'started, it reads them again');
+is(sql_in('apart', 'SELECT consumed FROM weir.stream_stats'), '300', 'and counts nothing twice');
+
 # Renamed.
 $box->sql('ALTER DATABASE app RENAME TO application');
-$box->produce('a', 201, 300);
-poll_in('application', 'SELECT count(*), sum(id) FROM a', '300\|45150', 'a renamed database goes on');
+$box->produce('a', 301, 400);
+poll_in('application', 'SELECT count(*), sum(id) FROM a', '400\|80200', 'a renamed database goes on');
 
 # Whoever may not drop it disturbs nobody.
 $box->sql('CREATE ROLE stranger LOGIN');
@@ -70,6 +101,8 @@ is(sql_in('application', 'SELECT pid FROM weir.status'), $pid, 'and the worker h
 # Dropped.
 $box->sql('DROP DATABASE application');
 $box->sql('DROP DATABASE copy');
+$box->sql('DROP DATABASE dumped');
+$box->sql('DROP DATABASE apart');
 $box->poll('SELECT count(*) FROM weir_internal.worker_slots()', '0', 'dropped databases leave no worker');
 $box->poll("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'pg_weir worker'", '0', 'and no process');
 

@@ -119,8 +119,44 @@ $node->safe_psql('postgres', 'CREATE DATABASE parallel');
 command_ok([ 'pg_restore', '-e', '-j', '2', '-d', $node->connstr('parallel'), "$directory/custom" ], 'restored with pg_restore -j');
 check_copy('parallel', 'parallel');
 
-# Definitions alone make streams without anything in them.
+# Where the extension is there already, and where everything is.
+$node->safe_psql('postgres', 'CREATE DATABASE there');
+$node->safe_psql('there', 'CREATE EXTENSION pg_weir');
+command_ok([ 'pg_restore', '-e', '-d', $node->connstr('there'), "$directory/custom" ], 'restored where the extension is there already');
+command_ok([ 'pg_restore', '-e', '--clean', '--if-exists', '-d', $node->connstr('there'), "$directory/custom" ],
+	'restored with --clean --if-exists over itself');
+check_copy('there', 'clean');
+
+# Definitions alone are tables, but no streams: what makes them streams is data of the extension.
 command_ok([ 'pg_dump', '-s', '-d', $node->connstr('original'), '-f', "$directory/schema.sql" ], 'pg_dump, definitions alone');
+command_ok([ 'pg_dump', '-a', '-d', $node->connstr('original'), '-f', "$directory/data.sql" ], 'pg_dump, data alone');
+command_ok([ 'pg_dump', '-a', '--disable-triggers', '-d', $node->connstr('original'), '-f', "$directory/untriggered.sql" ],
+	'pg_dump, data alone with --disable-triggers');
+sub psql_file
+{
+	my ($database, $file) = @_;
+
+	return [ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-o', "$directory/out", '-d', $node->connstr($database), '-f', "$directory/$file.sql" ];
+}
+$node->safe_psql('postgres', 'CREATE DATABASE parts');
+command_ok(psql_file('parts', 'schema'), 'definitions alone are restored');
+is($node->safe_psql('parts', 'SELECT count(*) FROM weir.catalog'), '0', 'and are no streams yet');
+my (undef, undef, $refusal) = $node->psql('parts', q{SELECT * FROM weir.ingest('app.s', '{}'::text)});
+like($refusal, qr/"s" is not a stream/, 'which weir.ingest says');
+command_fails_like(psql_file('parts', 'data'), qr/cannot insert into stream "\w+" directly\nHINT:  .* restored with --disable-triggers/,
+	'data alone meet the guard, which says how to get by');
+command_ok(psql_file('parts', 'untriggered'), 'like this');
+check_copy('parts', 'data apart');
+
+# Rows need not come along: those of Kafka are read again, as after a crash.
+command_ok([ 'pg_dump', '-Fc', '--no-unlogged-table-data', '-d', $node->connstr('original'), '-f', "$directory/logged" ],
+	'pg_dump without unlogged data');
+$node->safe_psql('postgres', 'CREATE DATABASE logged');
+command_ok([ 'pg_restore', '-e', '-d', $node->connstr('logged'), "$directory/logged" ], 'restored');
+is($node->safe_psql('logged', q{SELECT (SELECT count(*) FROM app.s), (SELECT count(*) FROM weir_internal.staging_marker),
+	(SELECT count(*) FROM weir.dead_letters), (SELECT sum(n) FROM app.totals)}), '0|0|2|2', 'the rest is there');
+is($node->safe_psql('logged', q{SELECT * FROM weir.ingest('app.s', '{"id": 1, "price": 3, "ts": "2026-01-01T00:00:30Z"}'::text)}), '1|0|0|0',
+	'and goes on');
 
 $node->safe_psql('original', q{SELECT weir.stop('app.k')});
 $node->stop;
