@@ -13,7 +13,7 @@
 #include "utils/timestamp.h"
 #include "version.h"
 
-#define WORKER_SLOTS_COLUMNS 9
+#define WORKER_SLOTS_COLUMNS 10
 
 PG_FUNCTION_INFO_V1(weir_worker_slots);
 PG_FUNCTION_INFO_V1(weir_obstacle);
@@ -59,7 +59,8 @@ weir_worker_slots(PG_FUNCTION_ARGS)
 		set_time(slot.since, &values[5], &nulls[5]);
 		set_text(slot.last_error, &values[6], &nulls[6]);
 		set_text(slot.last_hint, &values[7], &nulls[7]);
-		set_time(slot.next_try, &values[8], &nulls[8]);
+		set_time(slot.last_error_at, &values[8], &nulls[8]);
+		set_time(slot.next_try, &values[9], &nulls[9]);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;

@@ -130,6 +130,7 @@ work_of(WeirApply *apply, int32 partition)
 	work->expected = work->progress.applied_offset;
 	work->watermark = Max(work->progress.watermark, work->progress.floor);
 	work->seen = work->progress.seen;
+	work->last = NULL;
 	apply->last_work = apply->nwork++;
 	return work;
 }
@@ -212,6 +213,7 @@ prepare_message(WeirApply *apply, const WeirMessage *message, TupleTableSlot *sl
 			return false;		/* applied before */
 		progress->consumed++;
 		progress->applied_offset = message->offset + 1;
+		work->last = message;
 		if (message->has_timestamp)
 		{
 			progress->has_last_timestamp = true;
@@ -470,6 +472,7 @@ blame_alone(WeirApply *apply, int i, ErrorData *error)
 	{
 		work->progress.consumed++;
 		work->progress.applied_offset = message->offset + 1;
+		work->last = message;
 	}
 	to_dead_letters(apply, work, message, &fault);
 	FreeErrorData(error);

@@ -21,6 +21,7 @@ typedef struct WeirPartitionWork
 	int64		expected;		/* applied offset when the batch began */
 	TimestampTz watermark;		/* before the batch, no less than the floor */
 	TimestampTz seen;			/* before the batch */
+	const WeirMessage *last;	/* of the batch; NULL: none */
 } WeirPartitionWork;
 
 typedef struct WeirApply

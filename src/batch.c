@@ -1,11 +1,13 @@
 /*
  * batch.c
- *	  Faults: why one message cannot be applied.
+ *	  Faults: why one message cannot be applied.  Marks: what one is known by.
  */
 #include "postgres.h"
 
 #include "batch.h"
 #include "lib/stringinfo.h"
+#include "port/pg_bswap.h"
+#include "port/pg_crc32c.h"
 
 static const char *const stage_names[] = {
 	[WEIR_STAGE_DECODE] = "decode",
@@ -24,6 +26,27 @@ const char *
 weir_stage_name(WeirStage stage)
 {
 	return stage_names[stage];
+}
+
+/* Returns the mark of a message: the same on every machine. */
+WeirMark
+weir_mark_of(const WeirMessage *message)
+{
+	WeirMark	mark = {.offset = message->offset};
+	uint64		timestamp = pg_hton64(message->has_timestamp ? (uint64) message->timestamp : 0);
+	uint64		key_len = pg_hton64((uint64) message->key_len);
+	pg_crc32c	crc;
+
+	INIT_CRC32C(crc);
+	COMP_CRC32C(crc, &timestamp, sizeof(timestamp));
+	COMP_CRC32C(crc, &key_len, sizeof(key_len));
+	if (message->key != NULL)
+		COMP_CRC32C(crc, message->key, message->key_len);
+	if (message->value != NULL)
+		COMP_CRC32C(crc, message->value, message->value_len);
+	FIN_CRC32C(crc);
+	mark.crc = crc;
+	return mark;
 }
 
 /* Fills in a fault and returns false. */

@@ -41,6 +41,18 @@ typedef struct WeirMessage
 } WeirMessage;
 
 /*
+ * What a message is known by when it is read again: if another one has its
+ * offset, the topic was recreated or truncated.
+ */
+typedef struct WeirMark
+{
+	int64		offset;			/* -1: there is none */
+	uint32		crc;
+} WeirMark;
+
+extern WeirMark weir_mark_of(const WeirMessage *message);
+
+/*
  * Returns the headers of a message, palloc'd in the current context, and
  * their number.  Called only for messages whose headers somebody wants.
  */

@@ -72,6 +72,7 @@ typedef struct WeirProgress
 	int64		end_offset;		/* -1: unknown */
 	bool		has_last_timestamp;
 	TimestampTz last_timestamp;
+	WeirMark	mark;			/* of the last message applied */
 	int64		generation;		/* of the row, as weir_catalog_read_partition() found it */
 	int64		home;
 	int64		page;

@@ -11,6 +11,7 @@
 #include "headers.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 enum
@@ -43,9 +44,9 @@ static const struct
 	[L_OBJECT] = {TEXTOID, TEXTARRAYOID, -1, false, TYPALIGN_INT},
 };
 
-/* The letters of one INSERT: as many as fit well below the 1 GB of a Datum. */
+/* The letters of one INSERT: it holds several copies of their bytes. */
 #define LETTERS_PER_INSERT 1000
-#define BYTES_PER_INSERT (64 * 1024 * 1024)
+#define BYTES_PER_INSERT (8 * 1024 * 1024)
 
 typedef struct LetterArrays
 {
@@ -165,11 +166,14 @@ weir_catalog_add_dead_letters(Oid stream, const WeirBatch *batch, const WeirDead
 {
 	WeirCatalogSession session;
 	LetterArrays arrays;
+	MemoryContext context;
 	Size		bytes = 0;
 
 	if (letters->count == 0)
 		return;
 	weir_catalog_enter(&session);
+	context = AllocSetContextCreate(CurrentMemoryContext, "pg_weir dead letters", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(context);
 	clear_arrays(&arrays);
 	for (int i = 0; i < letters->count; i++)
 	{
@@ -179,6 +183,9 @@ weir_catalog_add_dead_letters(Oid stream, const WeirBatch *batch, const WeirDead
 			i == letters->count - 1)
 		{
 			insert_letters(stream, &arrays);
+			/* executing has switched to SPI's own */
+			MemoryContextSwitchTo(context);
+			MemoryContextReset(context);
 			clear_arrays(&arrays);
 			bytes = 0;
 		}

@@ -16,7 +16,7 @@
 
 #define PROGRESS_COLUMNS \
 	"partition, applied_offset, watermark, floor, idle_since IS NOT NULL, end_offset, last_timestamp, seen," \
-	" generation, home, ctid"
+	" mark_offset, mark_crc, generation, home, ctid"
 
 /*
  * What every batch does must not come by the versions that the row has had, as
@@ -44,9 +44,11 @@ read_progress(HeapTuple tuple, WeirProgress *progress)
 	if (!isnull)
 		progress->last_timestamp = DatumGetTimestampTz(value);
 	progress->seen = weir_catalog_int64(tuple, 8, DT_NOBEGIN);
-	progress->generation = weir_catalog_int64(tuple, 9, 0);
-	progress->home = weir_catalog_int64(tuple, 10, -1);
-	value = weir_catalog_column(tuple, 11, &isnull);
+	progress->mark.offset = weir_catalog_int64(tuple, 9, -1);
+	progress->mark.crc = (uint32) weir_catalog_int64(tuple, 10, 0);
+	progress->generation = weir_catalog_int64(tuple, 11, 0);
+	progress->home = weir_catalog_int64(tuple, 12, -1);
+	value = weir_catalog_column(tuple, 13, &isnull);
 	progress->page = ItemPointerGetBlockNumber((ItemPointer) DatumGetPointer(value));
 }
 
@@ -147,16 +149,17 @@ weir_catalog_save_progress(Oid relid, const WeirProgress *progress, int64 expect
 		" consumed = consumed + $6, staged = staged + $7, duplicate = duplicate + $8,"
 		" dead_lettered = dead_lettered + $9, dropped = dropped + $10, skipped = skipped + $11,"
 		" replayed = replayed + $12, end_offset = coalesce($13, end_offset),"
-		" last_timestamp = coalesce($14, last_timestamp), seen = $15, updated_at = pg_catalog.now(),"
-		" generation = generation + $17, home = $18"
-		" WHERE stream = $1 AND partition = $2 AND applied_offset = $3 AND generation = $16",
-		18, {REGCLASSOID, INT4OID, INT8OID, INT8OID, TIMESTAMPTZOID, INT8OID, INT8OID, INT8OID,
-			INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID,
+		" last_timestamp = coalesce($14, last_timestamp), seen = $15,"
+		" mark_offset = $16, mark_crc = $17, updated_at = pg_catalog.now(),"
+		" generation = generation + $19, home = $20"
+		" WHERE stream = $1 AND partition = $2 AND applied_offset = $3 AND generation = $18",
+		20, {REGCLASSOID, INT4OID, INT8OID, INT8OID, TIMESTAMPTZOID, INT8OID, INT8OID, INT8OID,
+			INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, INT8OID,
 		INT8OID, INT8OID, INT8OID}, true
 	};
 	WeirCatalogSession session;
-	Datum		values[18];
-	char		nulls[] = "                  ";
+	Datum		values[20];
+	char		nulls[] = "                    ";
 	bool		found;
 
 	values[0] = ObjectIdGetDatum(relid);
@@ -178,9 +181,13 @@ weir_catalog_save_progress(Oid relid, const WeirProgress *progress, int64 expect
 	if (!progress->has_last_timestamp)
 		nulls[13] = 'n';
 	values[14] = TimestampTzGetDatum(progress->seen);
-	values[15] = Int64GetDatum(progress->generation);
-	values[16] = Int64GetDatum(progress->page != progress->home ? 1 : 0);
-	values[17] = Int64GetDatum(progress->page);
+	values[15] = Int64GetDatum(progress->mark.offset);
+	values[16] = Int64GetDatum((int64) progress->mark.crc);
+	if (progress->mark.offset < 0)
+		nulls[15] = nulls[16] = 'n';
+	values[17] = Int64GetDatum(progress->generation);
+	values[18] = Int64GetDatum(progress->page != progress->home ? 1 : 0);
+	values[19] = Int64GetDatum(progress->page);
 
 	weir_catalog_enter(&session);
 	found = weir_catalog_execute(&statement, values, nulls, SPI_OK_UPDATE);
@@ -221,7 +228,8 @@ weir_catalog_rewind_partition(Oid relid, const WeirProgress *mark)
 {
 	static WeirCatalogStatement statement = {
 		"UPDATE weir_internal.stream_partition SET applied_offset = $3, consumed = $4,"
-		" duplicate = $5, dead_lettered = $6, dropped = $7, skipped = $8"
+		" duplicate = $5, dead_lettered = $6, dropped = $7, skipped = $8,"
+		" mark_offset = NULL, mark_crc = NULL"
 		" WHERE stream = $1 AND partition = $2 AND applied_offset > $3"
 		/* what was replayed is applied, and must not come again */
 		" AND NOT EXISTS (SELECT FROM weir_internal.dead_letter d WHERE d.stream = $1"
@@ -249,7 +257,8 @@ bool
 weir_catalog_move_partition(Oid relid, int32 partition, int64 offset)
 {
 	static WeirCatalogStatement statement = {
-		"UPDATE weir_internal.stream_partition SET applied_offset = $3, end_offset = NULL"
+		"UPDATE weir_internal.stream_partition SET applied_offset = $3, end_offset = NULL,"
+		" mark_offset = NULL, mark_crc = NULL"
 		" WHERE stream = $1 AND partition = $2",
 		3, {REGCLASSOID, INT4OID, INT8OID}
 	};

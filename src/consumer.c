@@ -35,8 +35,11 @@
 /* How often librdkafka says how it is: brokers are judged by that, and unread ends known. */
 #define STATISTICS_MS 10000
 
-/* How long the words of a broken connection explain that there is none. */
-#define TROUBLE_MS 15000
+/*
+ * How long the words of a broken connection explain that there is none:
+ * librdkafka repeats them every 30 seconds only.
+ */
+#define TROUBLE_MS 45000
 
 /* Descriptors that librdkafka opens: a socket and a pipe for each of few brokers. */
 #define EXTERNAL_FDS 8
@@ -172,7 +175,8 @@ weir_consumer_open(const WeirConsumerSpec *spec)
 	consumer->read_committed = strcmp(spec->isolation_level, "read_committed") == 0;
 	consumer->scratch = AllocSetContextCreate(TopMemoryContext, "pg_weir consumer call",
 											  ALLOCSET_DEFAULT_SIZES);
-	consumer->average = 256;
+	/* Until some are seen messages may be huge. */
+	consumer->average = 16 * 1024 * 1024;
 	open_pipe(consumer);
 	on_proc_exit(exit_without_handlers, (Datum) 0);
 	start_client(consumer, spec);
@@ -203,8 +207,17 @@ weir_consumer_has_trouble(const WeirConsumer *consumer)
 		!TimestampDifferenceExceeds(consumer->trouble_at, GetCurrentTimestamp(), TROUBLE_MS);
 }
 
+/* Gives an error of connections that has no hint a general one. */
+static void
+hint_at_reach(WeirKafkaError *error)
+{
+	if (error->hint[0] == '\0')
+		strlcpy(error->hint, "Are the brokers up, and can this machine reach them? weir.test_server says more.",
+				sizeof(error->hint));
+}
+
 /*
- * The same for what librdkafka only says in general ("timed out", "all
+ * The same as weir_consumer_describe() for what librdkafka only says in general ("timed out", "all
  * brokers down"): what a connection said lately is more to the point.
  */
 bool
@@ -215,7 +228,18 @@ weir_consumer_describe_unreachable(WeirConsumer *consumer, WeirKafkaError *error
 		*error = consumer->trouble;
 	else
 		weir_consumer_describe(consumer, error, err, reason);
+	hint_at_reach(error);
 	return false;
+}
+
+/* Brings the error of WEIR_EVENT_UNREACHABLE up to date with what connections have said since. */
+void
+weir_consumer_renew_error(const WeirConsumer *consumer, WeirKafkaError *error)
+{
+	if (!weir_consumer_has_trouble(consumer))
+		return;
+	*error = consumer->trouble;
+	hint_at_reach(error);
 }
 
 /* Forgets an event that waits. */

@@ -44,6 +44,7 @@ typedef enum WeirConsumerEventKind
 	WEIR_EVENT_SILENT,			/* one of them has been silent for too long, or is down */
 	WEIR_EVENT_UNREACHABLE,		/* no broker can be reached, or none lets us in */
 	WEIR_EVENT_OUT_OF_RANGE,	/* the offset of a partition is not there; it delivers nothing more */
+	WEIR_EVENT_REPLACED,		/* another message is where the partition's mark is; it delivers nothing more */
 	WEIR_EVENT_TOPIC,			/* the topic or a partition of it is gone or forbidden */
 	WEIR_EVENT_SPOILED,			/* messages were skipped: assign again before applying anything */
 	WEIR_EVENT_FATAL			/* the client is of no use any more */
@@ -52,7 +53,8 @@ typedef enum WeirConsumerEventKind
 typedef struct WeirConsumerEvent
 {
 	WeirConsumerEventKind kind;
-	int32		partition;		/* of WEIR_EVENT_OUT_OF_RANGE */
+	bool		partly;			/* of WEIR_EVENT_SILENT: others that we read from are well */
+	int32		partition;		/* of WEIR_EVENT_OUT_OF_RANGE and WEIR_EVENT_REPLACED */
 	int64		offset;
 	WeirKafkaError error;		/* empty with WEIR_EVENT_HEALTHY */
 } WeirConsumerEvent;
@@ -90,9 +92,11 @@ extern bool weir_consumer_resolve(WeirConsumer *consumer, int n, const int32 *pa
 /*
  * Reads these partitions from these offsets, and no others.  What was
  * fetched before is forgotten, but for messages that have been delivered.
+ * Where marks says what stood before an offset (NULL: nowhere), reading begins
+ * there, to see whether it still does.
  */
 extern bool weir_consumer_assign(WeirConsumer *consumer, int n, const int32 *partitions,
-								 const int64 *offsets, WeirKafkaError *error);
+								 const int64 *offsets, const WeirMark *marks, WeirKafkaError *error);
 
 /* Becomes readable when something arrives; drain it, then poll until there is nothing more. */
 extern int	weir_consumer_fd(const WeirConsumer *consumer);
@@ -107,6 +111,9 @@ extern WeirHeader *weir_consumer_headers(const WeirMessage *message, int *nheade
 
 /* Takes the next event; false: there is none. */
 extern bool weir_consumer_event(WeirConsumer *consumer, WeirConsumerEvent *event);
+
+/* Brings the error of WEIR_EVENT_UNREACHABLE up to date with what connections have said since. */
+extern void weir_consumer_renew_error(const WeirConsumer *consumer, WeirKafkaError *error);
 
 /*
  * Writes where the partitions stand that have moved, or of which something

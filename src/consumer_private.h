@@ -34,6 +34,9 @@
 typedef struct PartitionState
 {
 	int32		partition;
+	int64		resume_at;		/* nothing below is delivered */
+	WeirMark	mark;			/* what was there, below that; offset -1: not known */
+	bool		replaced;		/* something else is there: nothing is delivered */
 	int64		next_offset;	/* everything below was delivered; -1: nothing yet */
 	int64		after_message;	/* the same, as the last message alone has it */
 	int64		end_offset;		/* last stable offset; -1: unknown */

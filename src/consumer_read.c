@@ -38,7 +38,7 @@ reset_partitions(WeirConsumer *consumer, int n, const int32 *partitions)
 /* Reads these partitions from these offsets. */
 bool
 weir_consumer_assign(WeirConsumer *consumer, int n, const int32 *partitions,
-					 const int64 *offsets, WeirKafkaError *error)
+					 const int64 *offsets, const WeirMark *marks, WeirKafkaError *error)
 {
 	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(n);
 	rd_kafka_resp_err_t err;
@@ -49,13 +49,18 @@ weir_consumer_assign(WeirConsumer *consumer, int n, const int32 *partitions,
 		PartitionState *state = &consumer->partitions[i];
 
 		state->partition = partitions[i];
+		state->resume_at = offsets[i];
+		state->mark.offset = -1;
+		if (marks && marks[i].offset < offsets[i])
+			state->mark = marks[i];
 		state->next_offset = -1;
 		state->after_message = -1;
 		state->end_offset = -1;
 		state->told_offset = -1;
 		state->told_end = -1;
 		consumer->by_number[partitions[i]] = i;
-		rd_kafka_topic_partition_list_add(list, consumer->topic_name, partitions[i])->offset = offsets[i];
+		rd_kafka_topic_partition_list_add(list, consumer->topic_name, partitions[i])->offset =
+			state->mark.offset >= 0 ? state->mark.offset : offsets[i];
 	}
 	err = rd_kafka_assign(consumer->rk, list);
 	rd_kafka_topic_partition_list_destroy(list);
@@ -115,7 +120,9 @@ take_error(WeirConsumer *consumer, const rd_kafka_message_t *rkm)
 	switch (rkm->err)
 	{
 		case RD_KAFKA_RESP_ERR__PARTITION_EOF:
-			if (state)
+			if (state && rkm->offset == state->mark.offset)
+				weir_consumer_note_event(consumer, WEIR_EVENT_OUT_OF_RANGE, rkm->partition, rkm->offset, rkm->err, reason);
+			else if (state)
 				reach_end(consumer, state, rkm->offset);
 			break;
 		case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
@@ -169,6 +176,27 @@ fill_message(WeirMessage *message, rd_kafka_message_t *rkm)
 	message->value = rkm->payload;
 	message->value_len = rkm->len;
 	message->handle = rkm;
+}
+
+/*
+ * Is a message to be delivered?  Not if it is there for the sake of the mark
+ * alone, which it is compared with, nor what follows something else there.
+ */
+static bool
+is_new(WeirConsumer *consumer, PartitionState *state, rd_kafka_message_t *rkm)
+{
+	WeirMessage message;
+
+	if (rkm->offset >= state->resume_at || state->replaced)
+		return !state->replaced;
+	if (rkm->offset != state->mark.offset)
+		return false;
+	fill_message(&message, rkm);
+	state->replaced = weir_mark_of(&message).crc != state->mark.crc;
+	if (state->replaced)
+		weir_consumer_note_event(consumer, WEIR_EVENT_REPLACED, rkm->partition, rkm->offset,
+								 RD_KAFKA_RESP_ERR__BAD_MSG, NULL);
+	return false;
 }
 
 /* Notes that a message of a partition was delivered. */
@@ -242,7 +270,7 @@ weir_consumer_poll(WeirConsumer *consumer, WeirMessage *messages, int max, Size 
 			rd_kafka_message_t *rkm = consumer->chunk[i];
 			PartitionState *state = weir_consumer_find_partition(consumer, rkm->partition);
 
-			if (rkm->err || !state)
+			if (rkm->err || !state || !is_new(consumer, state, rkm))
 			{
 				if (rkm->err)
 					take_error(consumer, rkm);

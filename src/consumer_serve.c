@@ -47,6 +47,9 @@ take_statistics(WeirConsumer *consumer, const char *statistics)
 					 health.broker, (int) (WEIR_SILENCE_US / 1000000));
 		event = &consumer->events[consumer->nevents - 1];
 		strlcpy(event->error.message, reason, sizeof(event->error.message));
+		strlcpy(event->error.hint, "Is the broker up? If it is gone for good, its partitions need another leader.",
+				sizeof(event->error.hint));
+		event->partly = health.unwell < health.leaders;
 	}
 	else if (health.leaders > 0)
 		weir_consumer_note_event(consumer, WEIR_EVENT_HEALTHY, -1, -1, 0, NULL);
@@ -80,6 +83,12 @@ take_log(WeirConsumer *consumer, rd_kafka_event_t *rkev)
 static void
 note_trouble(WeirConsumer *consumer, rd_kafka_resp_err_t err, const char *reason)
 {
+	/* A second connection to some broker, for consumer groups, which we do not use. */
+	if (strncmp(reason, "GroupCoordinator: ", strlen("GroupCoordinator: ")) == 0)
+		return;
+	/* What went wrong is followed by a mere disconnection: keep what says more. */
+	if (weir_consumer_has_trouble(consumer) && strstr(reason, ": Disconnected (after"))
+		return;
 	weir_consumer_describe(consumer, &consumer->trouble, err, reason);
 	consumer->trouble_at = GetCurrentTimestamp();
 }

@@ -138,7 +138,9 @@ convert_bool(const WeirConverter *converter, const char *text, Size len,
 	bool		value;
 
 	weir_trim(&text, &len);
-	if (len == 0 || !parse_bool_with_len(text, len, &value))
+	/* Of what begins with an o it looks at two bytes, however many there are. */
+	if (len == 0 || (len == 1 && (*text == 'o' || *text == 'O')) ||
+		!parse_bool_with_len(text, len, &value))
 		return weir_convert_bad_syntax(converter, fault);
 	*result = BoolGetDatum(value);
 	return true;

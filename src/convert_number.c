@@ -126,6 +126,7 @@ weir_decimal_read(WeirDecimal *decimal, const char *text, Size len)
 
 	decimal->digits = 0;
 	decimal->scale = 0;
+	decimal->half = false;
 	decimal->exponent_huge = false;
 	decimal->negative = p < end && *p == '-';
 	if (p < end && (*p == '-' || *p == '+'))
@@ -145,7 +146,10 @@ weir_decimal_read(WeirDecimal *decimal, const char *text, Size len)
 		any = true;
 		decimal->scale += point;
 		if (significant == 19)
-			dropped++;
+		{
+			if (dropped++ == 0)
+				decimal->half = digit >= 5;
+		}
 		else
 		{
 			decimal->digits = decimal->digits * 10 + digit;
@@ -236,11 +240,11 @@ weir_convert_float8(const WeirConverter *converter, const char *text, Size len,
 	copy = terminate(text, len);
 	errno = 0;
 	value = strtod(copy, &end);
-	if (len == 0 || *end != '\0')
-		return weir_convert_bad_syntax(converter, fault);
 	/* A denormalised result is no error, though the library may say so. */
 	if (errno == ERANGE && (value == 0.0 || value >= HUGE_VAL || value <= -HUGE_VAL))
 		return weir_convert_out_of_range(converter, ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE, fault);
+	if (len == 0 || *end != '\0')
+		return weir_convert_bad_syntax(converter, fault);
 	pfree(copy);
 	*result = Float8GetDatum(value);
 	return true;
@@ -273,10 +277,10 @@ weir_convert_float4(const WeirConverter *converter, const char *text, Size len,
 	copy = terminate(text, len);
 	errno = 0;
 	value = strtof(copy, &end);
-	if (len == 0 || *end != '\0')
-		return weir_convert_bad_syntax(converter, fault);
 	if (errno == ERANGE && (value == 0.0 || value >= HUGE_VALF || value <= -HUGE_VALF))
 		return weir_convert_out_of_range(converter, ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE, fault);
+	if (len == 0 || *end != '\0')
+		return weir_convert_bad_syntax(converter, fault);
 	pfree(copy);
 	*result = Float4GetDatum(value);
 	return true;

@@ -19,7 +19,8 @@ typedef struct WeirDecimal
 	int64		exponent;
 	int64		scale;			/* digits after the point when written plainly; may be negative */
 	bool		negative;
-	bool		truncated;		/* there were more than 19 */
+	bool		truncated;		/* there were more than 19 ... */
+	bool		half;			/* ... the first of them 5 or more */
 	bool		exponent_huge;	/* beyond what numeric takes, whatever the digits */
 } WeirDecimal;
 

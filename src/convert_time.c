@@ -4,10 +4,10 @@
  *	  and date.
  *
  * The usual forms are read by hand.  Whatever else PostgreSQL understands
- * goes to its own date parser, with two differences: a text without a zone
- * means UTC, whatever the session's TimeZone says, and texts that mean the
- * clock (now, today ...) are refused, since the same message must always give
- * the same row.
+ * goes to its own date parser, with three differences: a text without a zone
+ * means UTC, whatever the session's TimeZone says; texts that mean the clock
+ * (now, today ...) are refused, since the same message must always give the
+ * same row; and so are rules for zones (ABC5) instead of their names.
  */
 #include "postgres.h"
 
@@ -17,6 +17,7 @@
 #include "compat.h"
 #include "convert_number.h"
 #include "convert_time.h"
+#include "convert_zone.h"
 #include "miscadmin.h"
 #include "utils/date.h"
 #include "utils/datetime.h"
@@ -268,7 +269,7 @@ static int
 decode_general(const char *text, Size len, struct pg_tm *tm, fsec_t *fsec,
 			   int *zone, int *kind)
 {
-	char		copy[MAXDATELEN + 1];
+	char	   *copy = palloc(len + 1);
 	char		work[MAXDATELEN + MAXDATEFIELDS];
 	char	   *field[MAXDATEFIELDS];
 	int			type[MAXDATEFIELDS];
@@ -276,11 +277,10 @@ decode_general(const char *text, Size len, struct pg_tm *tm, fsec_t *fsec,
 	volatile int error;
 	pg_tz	   *session = session_timezone;
 
-	if (len > MAXDATELEN)
-		return DTERR_BAD_FORMAT;
 	memcpy(copy, text, len);
 	copy[len] = '\0';
 
+	/* Of a text that is too long it says so itself: there may be much space in it. */
 	error = ParseDateTime(copy, work, sizeof(work), field, type, MAXDATEFIELDS, &nfields);
 	if (error != 0)
 		return error;
@@ -304,7 +304,7 @@ decode_general(const char *text, Size len, struct pg_tm *tm, fsec_t *fsec,
 
 /*
  * Looks for what must not reach the date parser: texts that mean the clock,
- * and names of time zones that it does not know, for which it would throw.
+ * and names of time zones that are none, for which it would throw.
  * Returns 0 or an error code.
  */
 static int
@@ -315,7 +315,7 @@ check_fields(char **field, int *type, int nfields)
 	for (int i = 0; i < nfields; i++)
 	{
 		if (i > 0 && type[i] == DTK_DATE && !isdigit((unsigned char) *field[i]) &&
-			pg_tzset(field[i]) == NULL)
+			!weir_zone_is_known(field[i]))
 			return UNKNOWN_ZONE;
 		if (type[i] != DTK_STRING && type[i] != DTK_SPECIAL)
 			continue;
@@ -484,6 +484,8 @@ epoch_microseconds(const WeirConverter *converter, const char *text, Size len,
 		amount /= 10;
 	if (exponent == -1)
 		amount = amount / 10 + (amount % 10 >= 5);
+	else if (exponent == 0)
+		amount += decimal.half;
 
 	if (amount > (uint64) END_TIMESTAMP + EPOCH_SHIFT ||
 		(decimal.negative && amount > (uint64) -MIN_TIMESTAMP))

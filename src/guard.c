@@ -19,6 +19,7 @@
 #include "utils/lsyscache.h"
 #include "utils/portal.h"
 #include "utils/rel.h"
+#include "wake.h"
 
 PG_FUNCTION_INFO_V1(weir_guard_staging);
 PG_FUNCTION_INFO_V1(weir_follow_ddl);
@@ -113,5 +114,6 @@ Datum
 weir_touch_stream(PG_FUNCTION_ARGS)
 {
 	weir_catalog_touch(PG_GETARG_OID(0));
+	weir_wake_at_commit(PG_GETARG_OID(0));
 	PG_RETURN_VOID();
 }

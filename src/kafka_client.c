@@ -55,6 +55,8 @@ static const Property of_consumer[] =
 	{"enable.auto.offset.store", "false"},
 	{"auto.offset.reset", "error"},
 	{"enable.partition.eof", "true"},
+	/* how young a topic may be for it to be taken as not known yet, instead of gone */
+	{"topic.metadata.propagation.max.ms", "1000"},
 };
 
 static const char *const mechanisms[] = {"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"};

@@ -97,6 +97,8 @@ save(WeirApply *apply, WeirCounts *counts)
 	{
 		WeirPartitionWork *work = &apply->work[i];
 
+		if (work->last != NULL && work->progress.partition >= 0)
+			work->progress.mark = weir_mark_of(work->last);
 		if (!weir_catalog_save_progress(relid, &work->progress, work->expected))
 			return false;
 		if (work->progress.consumed > 0)

@@ -313,6 +313,7 @@ weir_shared_launched(int i)
 	{
 		shared->slots[i].last_error[0] = '\0';
 		shared->slots[i].last_hint[0] = '\0';
+		shared->slots[i].last_error_at = 0;
 		shared->slots[i].next_try = 0;
 	}
 	enter_state(&shared->slots[i], WEIR_STARTING);

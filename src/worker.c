@@ -85,6 +85,8 @@ typedef struct Worker
 	TimestampTz last_commit;
 	TimestampTz last_message;
 	TimestampTz next_refresh;
+	bool		partly_silent;		/* some brokers are silent, messages of others come all the same */
+	bool		interrupted;		/* all were: what the topic has may have changed meanwhile */
 	TimestampTz doubt_since;	/* no broker could be reached; 0: none of that */
 	WeirKafkaError doubt;
 } Worker;
@@ -336,22 +338,23 @@ prepare(Worker *worker)
 	now = GetCurrentTimestamp();
 	worker->last_message = now;
 	worker->doubt_since = 0;
+	worker->partly_silent = false;
+	worker->interrupted = false;
 	worker->next_refresh = TimestampTzPlusMilliseconds(now, REFRESH_MS);
 	weir_worker_enter(busy_state(worker), NULL, NULL, 0);
 }
 
 /* ---- consuming ---- */
 
-/* Something came from the broker: all is well. */
+/* Something came from a broker: all is well, unless others are silent. */
 static void
 see_life(Worker *worker)
 {
 	worker->doubt_since = 0;
-	if (weir_worker_current() != WEIR_RETRYING)
+	if (weir_worker_current() != WEIR_RETRYING || worker->partly_silent)
 		return;
 	weir_worker_enter(busy_state(worker), NULL, NULL, 0);
-	/* Much may have changed while it was away. */
-	worker->next_refresh = GetCurrentTimestamp();
+	worker->interrupted = true;
 }
 
 /* Ends the process for a client that is beyond help; the launcher starts another. */
@@ -372,9 +375,11 @@ handle_event(Worker *worker, const WeirConsumerEvent *event)
 	switch (event->kind)
 	{
 		case WEIR_EVENT_HEALTHY:
+			worker->partly_silent = false;
 			see_life(worker);
 			break;
 		case WEIR_EVENT_SILENT:
+			worker->partly_silent = event->partly;
 			/* That none can be reached says more. */
 			if (worker->doubt_since == 0)
 				weir_worker_enter(WEIR_RETRYING, event->error.message, event->error.hint, 0);
@@ -387,7 +392,11 @@ handle_event(Worker *worker, const WeirConsumerEvent *event)
 		case WEIR_EVENT_OUT_OF_RANGE:
 			weir_source_out_of_range(&worker->source, worker->stream, event->partition, event->offset);
 			return false;
+		case WEIR_EVENT_REPLACED:
+			weir_source_replaced(&worker->source, worker->stream, event->partition, event->offset);
+			return false;
 		case WEIR_EVENT_TOPIC:
+			worker->source.doubtful = true;
 			worker->next_refresh = Min(worker->next_refresh,
 									   TimestampTzPlusMilliseconds(now, REFRESH_SOON_MS));
 			break;
@@ -414,8 +423,11 @@ handle_events(Worker *worker)
 	}
 	if (worker->doubt_since != 0 &&
 		TimestampDifferenceExceeds(worker->doubt_since, GetCurrentTimestamp(), DOUBT_MS))
+	{
+		weir_consumer_renew_error(worker->source.consumer, &worker->doubt);
 		weir_worker_enter(WEIR_RETRYING, worker->doubt.message, worker->doubt.hint, 0);
-	return true;
+	}
+	return !worker->interrupted;
 }
 
 /* Takes what has been fetched. */
@@ -481,7 +493,7 @@ apply_batch(Worker *worker)
 				worker->retries = 0;
 				release_batch(worker);
 				(void) pgstat_report_stat(false);
-				if (weir_worker_current() == WEIR_RETRYING)
+				if (weir_worker_current() == WEIR_RETRYING && !worker->partly_silent)
 					weir_worker_enter(busy_state(worker), NULL, NULL, 0);
 				return true;
 			case WEIR_CHANGED:
@@ -542,11 +554,18 @@ is_calm(const Worker *worker, TimestampTz now)
 		TimestampDifferenceExceeds(worker->last_message, now, CALM_MS);
 }
 
+/* Is there nobody to ask about the topic? */
+static bool
+all_silent(const Worker *worker)
+{
+	return weir_worker_current() == WEIR_RETRYING && !worker->partly_silent;
+}
+
 /* Looks now and then whether definition and topic are as they were; false if not. */
 static bool
 refresh(Worker *worker, TimestampTz now)
 {
-	if (now < worker->next_refresh || weir_worker_current() == WEIR_RETRYING)
+	if (now < worker->next_refresh)
 		return true;
 	worker->next_refresh = TimestampTzPlusMilliseconds(now, is_calm(worker, now) ? CALM_MS : REFRESH_MS);
 	/* Nobody wakes us when the extension is dropped, or the stream gets another owner. */
@@ -554,7 +573,7 @@ refresh(Worker *worker, TimestampTz now)
 	weir_pipeline_purge();
 	if (worker->batch.nmessages == 0)
 		MemoryContextReset(worker->batch_context);
-	return !weir_source_changed(&worker->source, worker->stream);
+	return all_silent(worker) || !weir_source_changed(&worker->source, worker->stream);
 }
 
 /* Makes *until the earlier of the two, where 0 is never. */
@@ -575,8 +594,6 @@ sleep_for_news(Worker *worker, TimestampTz due)
 	int			n;
 	long		ms;
 
-	if (weir_worker_current() == WEIR_RETRYING)
-		until = 0;
 	sooner(&until, due);
 	if (weir_worker_current() == WEIR_RUNNING)
 		sooner(&until, TimestampTzPlusMilliseconds(worker->last_message, IDLE_MS));
@@ -681,7 +698,7 @@ stay_failed(Worker *worker)
 	WeirConsumerEvent event;
 
 	if (worker->source.consumer)
-		(void) weir_consumer_assign(worker->source.consumer, 0, NULL, NULL, &error);
+		(void) weir_consumer_assign(worker->source.consumer, 0, NULL, NULL, NULL, &error);
 	while (!pause_for(REFRESH_MS))
 	{
 		while (worker->source.consumer && weir_consumer_event(worker->source.consumer, &event))

@@ -136,7 +136,7 @@ assign(WeirRefiller *refiller, const WeirStream *stream)
 		partitions[n] = refill->ranges[i].partition;
 		offsets[n++] = refill->ranges[i].next_offset;
 	}
-	if (!weir_consumer_assign(refiller->source.consumer, n, partitions, offsets, &error))
+	if (!weir_consumer_assign(refiller->source.consumer, n, partitions, offsets, NULL, &error))
 	{
 		postpone(refiller, stream, error.message);
 		return false;
@@ -202,6 +202,7 @@ handle_events(WeirRefiller *refiller, const WeirStream *stream)
 			case WEIR_EVENT_HEALTHY:
 			case WEIR_EVENT_SILENT:
 			case WEIR_EVENT_UNREACHABLE:
+			case WEIR_EVENT_REPLACED:
 			case WEIR_EVENT_TOPIC:
 				break;			/* the worker's own consumer sees the same */
 		}

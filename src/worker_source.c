@@ -324,12 +324,20 @@ check_partitions(const WeirStream *stream, const WeirTopicInfo *info, List *prog
 				  stream->topic, info->npartitions, last->partition + 1);
 }
 
+/* Do we read this partition, and no other worker? */
+static bool
+is_ours(const WeirSource *source, const WeirStream *stream, const WeirProgress *partition)
+{
+	return partition->partition % stream->parallelism == source->worker;
+}
+
 /* Reads our share of the partitions from their applied offsets. */
 static void
 assign_share(WeirSource *source, const WeirStream *stream, const WeirTopicInfo *info, List *progress)
 {
 	int32	   *partitions = palloc(sizeof(int32) * (list_length(progress) + 1));
 	int64	   *offsets = palloc(sizeof(int64) * (list_length(progress) + 1));
+	WeirMark   *marks = palloc(sizeof(WeirMark) * (list_length(progress) + 1));
 	int			n = 0;
 	WeirKafkaError error;
 	ListCell   *lc;
@@ -338,15 +346,21 @@ assign_share(WeirSource *source, const WeirStream *stream, const WeirTopicInfo *
 	{
 		WeirProgress *partition = lfirst(lc);
 
-		if (partition->partition >= info->npartitions ||
-			partition->partition % stream->parallelism != source->worker)
+		if (partition->partition >= info->npartitions || !is_ours(source, stream, partition))
 			continue;
 		partitions[n] = partition->partition;
-		offsets[n++] = partition->applied_offset;
+		offsets[n] = partition->applied_offset;
+		marks[n] = partition->mark;
+		if (bms_is_member(partition->partition, source->unmarked))
+			marks[n].offset = -1;
+		n++;
 	}
-	if (!weir_consumer_assign(source->consumer, n, partitions, offsets, &error))
+	if (!weir_consumer_assign(source->consumer, n, partitions, offsets, marks, &error))
 		weir_source_throw(&error);
 	source->npartitions = info->npartitions;
+	source->doubtful = false;
+	bms_free(source->unmarked);
+	source->unmarked = NULL;
 }
 
 /* Registers partitions that are new, and reads ours from their applied offsets. */
@@ -377,27 +391,122 @@ weir_source_changed(WeirSource *source, const WeirStream *stream)
 	/* A broker that does not answer now is for others to notice. */
 	if (!weir_consumer_topic(source->consumer, &info, &error))
 		return false;
-	if (!info.exists || info.npartitions != source->npartitions)
+	if (!info.exists || info.npartitions != source->npartitions || source->doubtful)
 		return true;
 	return stream->cluster_id && info.cluster_id[0] &&
 		strcmp(stream->cluster_id, info.cluster_id) != 0;
 }
 
-/* Deals with a partition whose applied offset is not there any more. */
+/* Goes on from the first message of a partition. */
+static void
+begin_anew(const WeirStream *stream, int32 partition, int64 first)
+{
+	(void) begin_fenced(stream);
+	move_partitions(stream, 1, &partition, &first);
+	commit();
+}
+
+/* Returns the offset after the last message that can be read of a partition. */
+static int64
+find_end(WeirSource *source, int32 partition)
+{
+	int64		time = WEIR_OFFSET_LATEST;
+	int64		offset;
+	WeirKafkaError error;
+
+	if (!weir_consumer_resolve(source->consumer, 1, &partition, &time, &offset, &error))
+		weir_source_throw(&error);
+	return offset;
+}
+
+/*
+ * Notes which of our partitions have lost their marks, as messages that were
+ * applied may: all at once, for retention is seldom about one.
+ */
+static void
+drop_marks(WeirSource *source, const WeirStream *stream, List *progress, int32 partition)
+{
+	int32	   *partitions = palloc(sizeof(int32) * list_length(progress));
+	int64	   *marks = palloc(sizeof(int64) * list_length(progress));
+	int64	   *first;
+	MemoryContext old;
+	int			n = 0;
+	ListCell   *lc;
+
+	foreach(lc, progress)
+	{
+		WeirProgress *other = lfirst(lc);
+
+		if (other->partition >= source->npartitions || !is_ours(source, stream, other) ||
+			other->mark.offset < 0)
+			continue;
+		partitions[n] = other->partition;
+		marks[n++] = other->mark.offset;
+	}
+	first = find_beginning(source, n, partitions);
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	source->unmarked = bms_add_member(source->unmarked, partition);
+	for (int i = 0; i < n; i++)
+	{
+		if (marks[i] < first[i])
+			source->unmarked = bms_add_member(source->unmarked, partitions[i]);
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/* Finds the progress of a partition. */
+static WeirProgress *
+progress_of(List *progress, int32 partition)
+{
+	ListCell   *lc;
+
+	foreach(lc, progress)
+	{
+		if (((WeirProgress *) lfirst(lc))->partition == partition)
+			return lfirst(lc);
+	}
+	elog(ERROR, "partition %d is not registered", partition);
+}
+
+/* Deals with a partition whose applied offset, or mark, is not there any more. */
 void
 weir_source_out_of_range(WeirSource *source, const WeirStream *stream, int32 partition, int64 offset)
 {
 	int64		first = *find_beginning(source, 1, &partition);
+	int64		end = find_end(source, partition);
+	List	   *progress = load_progress(stream);
+	int64		applied = progress_of(progress, partition)->applied_offset;
 
-	if (offset < first)
+	if (first <= applied && applied <= end)
+	{
+		if (offset >= applied)
+			ereport(ERROR,
+					(errcode(ERRCODE_CONNECTION_FAILURE),
+					 errmsg("a broker does not find offset " INT64_FORMAT " of partition %d of topic \"%s\", which is there",
+							offset, partition, stream->topic),
+					 errhint("Its replica may lag behind.")));
+		drop_marks(source, stream, progress, partition);
+		return;
+	}
+	if (applied < first)
 		data_loss(stream, "partition %d of topic \"%s\" begins at offset " INT64_FORMAT
 				  ", and offset " INT64_FORMAT " had not been read: retention was faster",
-				  partition, stream->topic, first, offset);
+				  partition, stream->topic, first, applied);
 	else
 		data_loss(stream, "partition %d of topic \"%s\" ends before offset " INT64_FORMAT
 				  ", which was read: the topic was recreated or truncated",
-				  partition, stream->topic, offset);
-	(void) begin_fenced(stream);
-	move_partitions(stream, 1, &partition, &first);
-	commit();
+				  partition, stream->topic, applied);
+	begin_anew(stream, partition, first);
+}
+
+/* Deals with a partition that has another message where its mark was. */
+void
+weir_source_replaced(WeirSource *source, const WeirStream *stream, int32 partition, int64 offset)
+{
+	int64		first = *find_beginning(source, 1, &partition);
+
+	data_loss(stream, "partition %d of topic \"%s\" has another message at offset " INT64_FORMAT
+			  " than was read there: the topic was recreated or truncated",
+			  partition, stream->topic, offset);
+	begin_anew(stream, partition, first);
 }

@@ -16,6 +16,8 @@ typedef struct WeirSource
 	int			worker;			/* reads partitions p with p mod parallelism = worker */
 	int			npartitions;	/* of the topic, as assigned */
 	TimestampTz missing_since;	/* the topic was there before; 0: it is */
+	bool		doubtful;		/* something happened to the topic since it was assigned */
+	Bitmapset  *unmarked;		/* partitions whose mark the topic has no more */
 } WeirSource;
 
 /*
@@ -32,9 +34,13 @@ extern void weir_source_assign(WeirSource *source, const WeirStream *stream);
 /* Has the topic got other partitions, or gone, or moved since?  Throws if we may not read it any more. */
 extern bool weir_source_changed(WeirSource *source, const WeirStream *stream);
 
-/* Deals with a partition whose applied offset is not there any more. */
+/* Deals with a partition whose applied offset, or mark, is not there any more. */
 extern void weir_source_out_of_range(WeirSource *source, const WeirStream *stream,
 									 int32 partition, int64 offset);
+
+/* Deals with a partition that has another message where its mark was. */
+extern void weir_source_replaced(WeirSource *source, const WeirStream *stream,
+								 int32 partition, int64 offset);
 
 /* Throws an error of Kafka. */
 extern void weir_source_throw(const WeirKafkaError *error) pg_attribute_noreturn();

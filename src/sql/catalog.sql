@@ -63,6 +63,8 @@ CREATE TABLE weir_internal.stream_partition (
     late bigint NOT NULL DEFAULT 0,
     end_offset bigint,                          -- last stable offset when last seen
     last_timestamp timestamptz,                 -- Kafka's, of the last applied message
+    mark_offset bigint,                         -- that message, by which the topic is known again
+    mark_crc bigint,
     idle_since timestamptz,                     -- left out of the stream watermark since
     floor timestamptz,                          -- least _watermark of events to come
     updated_at timestamptz NOT NULL DEFAULT now(),

@@ -85,7 +85,7 @@ SELECT n.nspname AS stream_schema, c.relname AS stream, w.worker, w.pid,
        w.since, coalesce(o.error, w.last_error) AS last_error,
        CASE WHEN s.topic IS NOT NULL AND NOT weir_internal.runs_here(s.runs_on) AND s.runs_on IS NOT NULL
             THEN 'It was started where this database was copied from; weir.start starts it here.'
-            ELSE coalesce(o.hint, w.last_hint) END AS last_hint, w.next_try,
+            ELSE coalesce(o.hint, w.last_hint) END AS last_hint, w.last_error_at, w.next_try,
        greatest(s.held_watermark, p.watermark) AS watermark,
        CASE WHEN p.watermark = '-infinity' THEN p.slowest END AS held_back_by,
        p.applied_offsets, l.lag, l.time_lag, p.consumed, p.dead_lettered,
@@ -103,7 +103,7 @@ LEFT JOIN weir_internal.worker_slots() w
     AND w.dboid = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
 WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE');
 COMMENT ON VIEW weir.status IS
-'What each stream''s workers are doing: state (ingest only, stopped, standby, not preloaded, version mismatch, starting, waiting for a slot, refilling, running, idle, retrying, failed, stopping), since when, the last error with its hint (which also tells stopped streams that run elsewhere, this being a copy), the next try; the stream''s watermark and the partition without any event that holds it back; lag in messages and in time; how many child tables hold the staged rows, and how many of those are past retention but still in use by others, so that they could not be dropped yet; after a crash, how many offsets are still to be read again (refill_left), and how many cannot be (refill_lost).';
+'What each stream''s workers are doing: state (ingest only, stopped, standby, not preloaded, version mismatch, starting, waiting for a slot, refilling, running, idle, retrying, failed, stopping), since when, the last error with its hint (which also tells stopped streams that run elsewhere, this being a copy) and when it was noticed (it stays when it is over), the next try; the stream''s watermark and the partition without any event that holds it back; lag in messages and in time; how many child tables hold the staged rows, and how many of those are past retention but still in use by others, so that they could not be dropped yet; after a crash, how many offsets are still to be read again (refill_left), and how many cannot be (refill_lost).';
 
 CREATE FUNCTION weir.audit(
     stream regclass,

@@ -3,7 +3,7 @@
 
 CREATE FUNCTION weir_internal.worker_slots(
     OUT dboid oid, OUT stream oid, OUT worker int, OUT pid int, OUT state text, OUT since timestamptz,
-    OUT last_error text, OUT last_hint text, OUT next_try timestamptz)
+    OUT last_error text, OUT last_hint text, OUT last_error_at timestamptz, OUT next_try timestamptz)
     RETURNS SETOF record
     LANGUAGE c VOLATILE PARALLEL SAFE ROWS 10
     AS 'MODULE_PATHNAME', 'weir_worker_slots';

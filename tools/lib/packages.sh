@@ -51,12 +51,18 @@ packages_check()
 	fi
 }
 
+has_fuzzer()
+{
+	command -v clang-14 && [ -f "$(clang-14 --print-file-name=libclang_rt.fuzzer-x86_64.a)" ]
+}
+
 # The tests and people at the prompt want these; the sandbox runs without.
 packages_check_comforts()
 {
 	need kcat command -v kcat
 	need libipc-run-perl perl -MIPC::Run -e 1
 	need libtap-parser-sourcehandler-pgtap-perl command -v pg_prove
+	has_fuzzer >/dev/null || MISSING+=(clang-14 libclang-rt-14-dev)
 }
 
 # Debian's packages start the servers they bring; a sandbox wants none of that.
