@@ -4,8 +4,8 @@ SET timezone = 'UTC';
 SELECT weir.create_stream('readings', 'id int NOT NULL, ts timestamptz', event_time => 'ts', time_unit => 's',
     max_out_of_orderness => '4 s', retention => '1 hour', partitions => 2);
 
--- Decodes as verdict.c does.
-CREATE FUNCTION skipped(first_offset bigint, last_offset bigint, code bytea) RETURNS bigint[] LANGUAGE plpgsql AS $$
+-- Decodes as verdict.c does: the offsets, or why each of them was skipped.
+CREATE FUNCTION skipped(first_offset bigint, last_offset bigint, code bytea, why boolean) RETURNS bigint[] LANGUAGE plpgsql AS $$
 DECLARE
     at bigint := first_offset;
     number bigint := 0;
@@ -18,7 +18,9 @@ BEGIN
         shift := shift + 7;
         CONTINUE WHEN get_byte(code, i) > 127;
         IF NOT is_gap THEN
-            SELECT result || array_agg(o) INTO result FROM generate_series(at, at + number - 1) o WHERE o <= last_offset;
+            SELECT result || array_agg(CASE WHEN why THEN number & 7 ELSE o END) INTO result
+            FROM generate_series(at, at + (number >> 3) - 1) o WHERE o <= last_offset;
+            number := number >> 3;
         END IF;
         at := at + number;
         number := 0;
@@ -34,7 +36,8 @@ CREATE VIEW ranges AS
     FROM weir_internal.chunk_checkpoint c JOIN weir_internal.chunk k USING (chunk)
     WHERE c.stream = 'readings'::regclass;
 CREATE VIEW verdicts AS
-    SELECT partition, first_offset, last_offset, length(skipped) AS bytes, skipped(first_offset, last_offset, skipped)
+    SELECT partition, first_offset, last_offset, length(skipped) AS bytes,
+           skipped(first_offset, last_offset, skipped, why => false)
     FROM weir_internal.verdict WHERE stream = 'readings'::regclass;
 
 -- Nothing is noted before there are messages.
@@ -71,6 +74,16 @@ SELECT weir.alter_stream('readings', batch_rows => 10);
 SELECT accepted FROM weir.ingest('readings', '{"id": 13, "ts": 67}'::text);
 SELECT * FROM ranges WHERE partition = 0 ORDER BY first_offset;
 
+-- So it is after a while: where Kafka has lost some, less cannot be refilled.
+UPDATE weir_internal.chunk_checkpoint SET noted_at = noted_at - interval '30 s' WHERE stream = 'readings'::regclass;
+SELECT weir.alter_stream('readings', batch_rows => 20);
+SELECT accepted FROM weir.ingest('readings', '{"id": 14, "ts": 68}'::text);
+SELECT count(*) FROM ranges WHERE partition = 0;
+UPDATE weir_internal.chunk_checkpoint SET noted_at = noted_at - interval '30 s' WHERE stream = 'readings'::regclass;
+SELECT weir.alter_stream('readings', batch_rows => 30);
+SELECT accepted FROM weir.ingest('readings', '{"id": 15, "ts": 69}'::text);
+SELECT * FROM ranges WHERE partition = 0 ORDER BY first_offset;
+
 -- The log is compact: a range of any length takes a few bytes.
 SELECT accepted, dead_lettered FROM weir.ingest('readings',
     (SELECT array_agg(CASE WHEN n BETWEEN 100 AND 899 OR n % 50 = 0 THEN 'broken' ELSE '{"id": 0, "ts": 70}' END ORDER BY n)
@@ -92,6 +105,14 @@ SELECT accepted, dead_lettered FROM weir.ingest('readings', ARRAY['{"id": 19, "t
 SELECT * FROM verdicts WHERE partition = 0 ORDER BY first_offset DESC LIMIT 1;
 DROP TRIGGER refuse ON readings;
 
+-- A tombstone that is skipped is another reason (1) than a dead letter (0).
+SELECT weir.create_stream('skipping', 'id int', partitions => 1, tombstones => 'skip');
+SELECT accepted, dead_lettered FROM weir.ingest('skipping', ARRAY['{"id": 1}', NULL, NULL, 'broken', 'broken', NULL, '{"id": 2}', 'broken']);
+SELECT length(skipped) AS bytes, skipped(first_offset, last_offset, skipped, why => false),
+       skipped(first_offset, last_offset, skipped, why => true) AS why
+FROM weir_internal.verdict WHERE stream = 'skipping'::regclass;
+DROP TABLE skipping;
+
 -- A dead letter that is replayed knows its row; it is not purged before that.
 SELECT * FROM weir.replay_dead_letters('readings', filter => 'partition = 0 AND error_stage = ''trigger''');
 SELECT _offset, extract(epoch FROM _watermark) AS watermark, replayed_chunk = r.tableoid AS child, replayed_watermark = _watermark AS same,
@@ -101,18 +122,28 @@ FROM readings r JOIN weir_internal.dead_letter l ON l.partition = r._partition A
 -- All that goes with the child.
 SELECT count(*) FROM weir_internal.staging_marker m JOIN weir_internal.stream USING (stream)
 WHERE stream = 'readings'::regclass AND generation = staging_generation;
+-- Floors as after idleness: before the first range that is left, within it, yet to come.
+CREATE VIEW floors AS
+    SELECT partition, from_offset, extract(epoch FROM floor) AS floor FROM weir_internal.watermark_floor
+    WHERE stream = 'readings'::regclass ORDER BY partition, from_offset;
+INSERT INTO weir_internal.watermark_floor (stream, partition, from_offset, floor)
+SELECT 'readings', partition, unnest(ARRAY[0, applied_offset - 1, applied_offset]), to_timestamp(30)
+FROM weir_internal.stream_partition WHERE stream = 'readings'::regclass AND partition IN (0, 1);
+SELECT * FROM floors;
 UPDATE weir_internal.chunk SET created_at = created_at - interval '61 minutes', closed_at = closed_at - interval '61 minutes'
 WHERE stream = 'readings'::regclass;
 SELECT accepted FROM weir.ingest('readings', '{"id": 14, "ts": 100}'::text);
 SELECT accepted FROM weir.ingest('readings', '{"id": 15, "ts": 100}'::text);
-SELECT child, partition, watermark, seen FROM ranges ORDER BY partition, first_offset;
+SELECT child, partition, first_offset, watermark, seen FROM ranges ORDER BY partition, first_offset;
+SELECT * FROM floors;
 UPDATE weir_internal.chunk SET closed_at = closed_at - interval '61 minutes' WHERE stream = 'readings'::regclass;
 SELECT accepted FROM weir.ingest('readings', '{"id": 16, "ts": 101}'::text);
 SELECT child, partition, watermark, seen FROM ranges ORDER BY partition, first_offset;
+SELECT * FROM floors;
 SELECT * FROM verdicts;
 SELECT count(*) FROM weir_internal.dead_letter WHERE replayed_chunk IS NOT NULL;
 
-DROP VIEW ranges, verdicts;
+DROP VIEW ranges, verdicts, floors;
 DROP FUNCTION skipped, refuse;
 DROP TABLE readings;
 SELECT s AS left_behind FROM (SELECT stream FROM weir_internal.chunk_checkpoint UNION SELECT stream FROM weir_internal.verdict

@@ -80,7 +80,10 @@ weir_stop(PG_FUNCTION_ARGS)
 {
 	WeirStream *stream = weir_arg_own_kafka_stream(fcinfo);
 
-	weir_fence_exclusive(stream->relid);
+	if (!PG_ARGISNULL(1) && PG_GETARG_BOOL(1))
+		weir_fence_cancel(stream->relid);
+	else
+		weir_fence_exclusive(stream->relid);
 	weir_catalog_set_wanted(stream->relid, false);
 	weir_wake_at_commit(stream->relid);
 	PG_RETURN_VOID();

@@ -4,22 +4,33 @@
  *
  * A stream that has consumed nothing is as good as new: its partitions are
  * forgotten, and the worker registers them at the new start.  Any other one
- * goes forward only, for what is applied would be counted twice.
+ * goes forward only, for what is applied would be counted twice; what it
+ * passes over is recorded.  With reset it is emptied first (reset.c), and
+ * begins like a new one: then this file says at which offsets, for they tell
+ * which dead letters are going to be judged again.
  *
  * Applied offsets are all there is to set; the workers, woken at commit, find
  * a changed definition and start over from them.
  */
 #include "postgres.h"
 
+#include "access/table.h"
 #include "arguments.h"
 #include "catalog.h"
 #include "catalog/pg_type.h"
+#include "catalog_gap.h"
+#include "catalog_reset.h"
 #include "catalog_stream.h"
+#include "chunk.h"
+#include "commands/trigger.h"
 #include "fmgr.h"
 #include "kafka_options.h"
 #include "probe.h"
+#include "reset.h"
+#include "runtime.h"
 #include "startpoint.h"
 #include "utils/builtins.h"
+#include "utils/rel.h"
 #include "wake.h"
 
 /* How long the broker may take to say where a time is. */
@@ -197,8 +208,9 @@ move_partition(Seek *seek, const WeirProbeOffset *target)
 				 errmsg("stream \"%s\" cannot go back to offset " INT64_FORMAT
 						" of partition %d, which is applied up to offset " INT64_FORMAT,
 						seek->stream->name, target->offset, target->partition, applied->offset),
-				 errhint("Going back would count events twice. To read them again, create another stream on the topic.")));
+				 errhint("Going back would count events twice. With reset => true the stream is emptied first.")));
 	check_not_beyond(seek, target);
+	weir_catalog_record_gap(relid, target->partition, target->offset, WEIR_GAP_SEEK);
 	if (!weir_catalog_move_partition(relid, target->partition, target->offset))
 		moved_meanwhile(seek);
 }
@@ -216,18 +228,139 @@ move_on(Seek *seek)
 	weir_catalog_set_cluster_id(seek->stream->relid, NULL);
 }
 
-/* Lets a stream that has consumed nothing begin elsewhere. */
+/* Forgets where partitions were, and notes where the stream begins. */
+static void
+forget_partitions(Seek *seek)
+{
+	WeirStreamField start_from = {"start_from", TEXTOID, CStringGetTextDatum(seek->text), false};
+
+	if (weir_catalog_forget_partitions(seek->stream->relid) != list_length(seek->applied))
+		moved_meanwhile(seek);
+	weir_catalog_update_stream(seek->stream->relid, 1, &start_from);
+	weir_catalog_set_cluster_id(seek->stream->relid, NULL);
+	weir_catalog_void_gaps(seek->stream->relid);
+}
+
+/* Lets a stream that has nothing to do with any offset begin wherever the worker finds it. */
 static void
 begin_anew(Seek *seek)
 {
-	WeirStreamField start_from = {"start_from", TEXTOID, CStringGetTextDatum(seek->text), false};
 	List	   *partitions;
 
 	if (seek->applied != NIL && weir_startpoint_partitions(seek->start, &partitions))
 		(void) said_offsets(seek, partitions);
-	if (weir_catalog_forget_partitions(seek->stream->relid) != list_length(seek->applied))
+	forget_partitions(seek);
+}
+
+/* Puts what the start point says itself in place of the beginnings of partitions. */
+static void
+replace_beginnings(const Seek *seek, List *beginnings)
+{
+	List	   *said;
+	ListCell   *lc;
+
+	(void) weir_startpoint_partitions(seek->start, &said);
+	foreach(lc, said)
+	{
+		WeirProbeOffset *target;
+		int64		first;
+
+		/* the broker numbers them without gaps */
+		if (lfirst_int(lc) >= list_length(beginnings))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("stream \"%s\" has no partition %d", seek->stream->name, lfirst_int(lc)),
+					 errdetail("It has %d, numbered from 0.", list_length(beginnings))));
+		target = list_nth(beginnings, lfirst_int(lc));
+		first = target->offset;
+		(void) weir_startpoint_offset(seek->start, target->partition, &target->offset);
+		if (target->offset < first)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("stream \"%s\" cannot go to offset " INT64_FORMAT
+							" of partition %d, which begins at offset " INT64_FORMAT,
+							seek->stream->name, target->offset, target->partition, first),
+					 errhint("Use earliest to go to the beginning.")));
+	}
+}
+
+/* Returns where each of the topic's partitions begins, as it would for a new stream. */
+static List *
+find_beginnings(Seek *seek)
+{
+	const WeirProbeRow *problem = NULL;
+	ListCell   *lc;
+	List	   *targets = ask_broker(seek, seek->stream->isolation_level,
+									 weir_startpoint_time(seek->start), &problem);
+
+	if (problem != NULL)
+		weir_probe_throw(problem);
+	replace_beginnings(seek, targets);
+	foreach(lc, targets)
+		check_not_beyond(seek, lfirst(lc));
+	return targets;
+}
+
+/* Lets one partition begin at an offset; dead letters that will be judged again go. */
+static void
+begin_partition(Seek *seek, const WeirProbeOffset *target)
+{
+	WeirApplied *applied = find_applied(seek, target->partition);
+	Oid			relid = seek->stream->relid;
+
+	weir_catalog_add_partitions(relid, 1, &target->partition, &target->offset);
+	/* those of a partition that is another one now will not be met again */
+	if (applied == NULL || !is_another(seek, applied))
+		weir_catalog_withdraw_letters_of(relid, target->partition, target->offset,
+										 applied == NULL ? PG_INT64_MAX : applied->offset);
+}
+
+/* Lets a stream begin at offsets that are known now. */
+static void
+begin_at_offsets(Seek *seek, List *targets)
+{
+	ListCell   *lc;
+
+	forget_partitions(seek);
+	foreach(lc, targets)
+		begin_partition(seek, lfirst(lc));
+}
+
+/* Says that triggers will be told again what they have been told. */
+static void
+mention_triggers(const Seek *seek)
+{
+	Relation	relation = table_open(seek->stream->relid, AccessShareLock);
+	TriggerDesc *triggers = relation->trigdesc;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		if (triggers->triggers[i].tgisinternal || strcmp(triggers->triggers[i].tgname, "weir_guard") == 0)
+			continue;
+		ereport(NOTICE,
+				(errmsg("trigger \"%s\" will fire again for events of stream \"%s\" that are read again",
+						triggers->triggers[i].tgname, seek->stream->name),
+				 errhint("Empty what it has written, in the same transaction.")));
+	}
+	table_close(relation, NoLock);
+}
+
+/* Empties the stream. */
+static void
+empty(Seek *seek)
+{
+	Oid			relid = seek->stream->relid;
+
+	/* its rows are being written above us */
+	if (weir_runtime_is_busy(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("stream \"%s\" cannot be reset from within a trigger", seek->stream->name)));
+	mention_triggers(seek);
+	if (weir_catalog_has_unseen_chunks(relid))
 		moved_meanwhile(seek);
-	weir_catalog_update_stream(seek->stream->relid, 1, &start_from);
+	weir_reset(relid);
+	(void) weir_chunk_current(relid);
 }
 
 /* Has anything been consumed from Kafka? */
@@ -244,6 +377,30 @@ has_consumed(const Seek *seek)
 	return false;
 }
 
+/* Goes where the user says. */
+static void
+go(Seek *seek, bool reset)
+{
+	Oid			relid = seek->stream->relid;
+	bool		consumed = has_consumed(seek);
+	bool		beginning = reset || !consumed;
+	List	   *targets = NIL;
+
+	/* before readers have to wait for us */
+	if (beginning && (consumed || weir_catalog_has_letters(relid)))
+		targets = find_beginnings(seek);
+	if (reset)
+		empty(seek);
+	if (!beginning)
+		move_on(seek);
+	else if (targets != NIL)
+		begin_at_offsets(seek, targets);
+	else
+		begin_anew(seek);
+	weir_catalog_touch(relid);
+	weir_wake_at_commit(relid);
+}
+
 /* weir.seek */
 Datum
 weir_seek(PG_FUNCTION_ARGS)
@@ -254,22 +411,12 @@ weir_seek(PG_FUNCTION_ARGS)
 	seek.stream = weir_arg_own_kafka_stream(fcinfo);
 	check_argument(fcinfo, 1, "seek_to");
 	check_argument(fcinfo, 2, "reset");
-	if (PG_GETARG_BOOL(2))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("seek with reset is not available in this version"),
-				 errhint("Drop the stream and create it again with another start_from.")));
 	seek_to = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	seek.start = weir_startpoint_parse(seek_to);
 	seek.text = weir_startpoint_canonical(seek_to);
 
 	weir_fence_exclusive(seek.stream->relid);
 	seek.applied = weir_catalog_latest_applied(seek.stream->relid);
-	if (has_consumed(&seek))
-		move_on(&seek);
-	else
-		begin_anew(&seek);
-	weir_catalog_touch(seek.stream->relid);
-	weir_wake_at_commit(seek.stream->relid);
+	go(&seek, PG_GETARG_BOOL(2));
 	PG_RETURN_VOID();
 }

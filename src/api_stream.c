@@ -52,7 +52,7 @@ enum
 	C_DEDUP_TTL, C_EVENT_TIME, C_DISORDER, C_MAX_FUTURE, C_IDLE_TIMEOUT, C_RETENTION,
 	C_START_FROM, C_PATHS, C_TIME_UNIT, C_COLUMN_OPTIONS, C_METADATA, C_TOMBSTONES,
 	C_ISOLATION, C_DATA_LOSS, C_PARALLELISM, C_PARTITIONS, C_BATCH_ROWS, C_BATCH_BYTES,
-	C_BATCH_INTERVAL, C_IF_NOT_EXISTS, C_COUNT
+	C_BATCH_INTERVAL, C_COMMIT_TO_GROUP, C_IF_NOT_EXISTS, C_COUNT
 };
 
 /*
@@ -98,6 +98,7 @@ static const OptionRule rules[C_COUNT] = {
 	[C_BATCH_ROWS] = {"batch_rows", INT4OID, .least = 1, .greatest = 1000000},
 	[C_BATCH_BYTES] = {"batch_bytes", INT4OID, .least = 1024, .greatest = 1024 * 1024 * 1024},
 	[C_BATCH_INTERVAL] = {"batch_interval", INTERVALOID, .zero_allowed = true},
+	[C_COMMIT_TO_GROUP] = {"commit_to_group", TEXTOID},
 	[C_IF_NOT_EXISTS] = {"if_not_exists", BOOLOID, true},
 };
 
@@ -105,7 +106,7 @@ static const OptionRule rules[C_COUNT] = {
 static const int alterable[] = {
 	C_DISORDER, C_MAX_FUTURE, C_IDLE_TIMEOUT, C_RETENTION, C_PATHS, C_TIME_UNIT,
 	C_COLUMN_OPTIONS, C_TOMBSTONES, C_ISOLATION, C_DATA_LOSS, C_PARALLELISM,
-	C_BATCH_ROWS, C_BATCH_BYTES, C_BATCH_INTERVAL
+	C_BATCH_ROWS, C_BATCH_BYTES, C_BATCH_INTERVAL, C_COMMIT_TO_GROUP
 };
 
 /* Returns the elements of a text array argument, which must not be NULL. */
@@ -213,6 +214,9 @@ check_combinations(FunctionCallInfo fcinfo)
 	if (!PG_ARGISNULL(C_SERVER) && PG_GETARG_INT32(C_PARTITIONS) != 1)
 		refuse("parameter \"partitions\" is for streams without Kafka",
 			   "A topic has the partitions it has.");
+	if (PG_ARGISNULL(C_SERVER) && !PG_ARGISNULL(C_COMMIT_TO_GROUP))
+		refuse("parameter \"commit_to_group\" is for streams that read from Kafka",
+			   "A stream without server and topic has no offsets of Kafka's.");
 	if (strcmp(arg_string(fcinfo, C_TOMBSTONES), "row") == 0 &&
 		(PG_ARGISNULL(C_KEY_COLUMNS) || PG_ARGISNULL(C_KEY_FORMAT)))
 		refuse("tombstones => 'row' needs key_format and key_columns",
@@ -225,6 +229,21 @@ check_combinations(FunctionCallInfo fcinfo)
 				 errmsg("streams need a database with encoding UTF8"),
 				 errdetail("This one has %s.", GetDatabaseEncodingName())));
 	(void) weir_startpoint_parse(arg_string(fcinfo, C_START_FROM));
+}
+
+/*
+ * Checks the name of a group, and that no other stream tells it something else
+ * about the same partitions.
+ */
+static void
+check_group(Oid relid, const char *server, const char *topic, const char *name)
+{
+	weir_option_check_group("commit_to_group", name);
+	if (weir_catalog_group_is_taken(relid, server, topic, name))
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("another stream commits its offsets of topic \"%s\" to consumer group \"%s\"", topic, name),
+				 errhint("Give each stream on a topic a group of its own.")));
 }
 
 /* Checks all arguments of weir.create_stream. */
@@ -241,6 +260,9 @@ check_arguments(FunctionCallInfo fcinfo)
 			check_option(&rules[i], PG_GETARG_DATUM(i));
 	}
 	check_combinations(fcinfo);
+	if (!PG_ARGISNULL(C_COMMIT_TO_GROUP))
+		check_group(InvalidOid, arg_string(fcinfo, C_SERVER), arg_string(fcinfo, C_TOPIC),
+					arg_string(fcinfo, C_COMMIT_TO_GROUP));
 }
 
 /* Refuses a constraint that would be lost on the children that hold the rows. */
@@ -442,7 +464,7 @@ record_stream(FunctionCallInfo fcinfo, Oid relid)
 		C_SERVER, C_TOPIC, C_FORMAT, C_KEY_FORMAT, C_EVENT_TIME, C_DISORDER, C_MAX_FUTURE,
 		C_IDLE_TIMEOUT, C_RETENTION, C_PATHS, C_TIME_UNIT, C_COLUMN_OPTIONS,
 		C_METADATA, C_TOMBSTONES, C_ISOLATION, C_DATA_LOSS, C_PARALLELISM,
-		C_BATCH_ROWS, C_BATCH_BYTES, C_BATCH_INTERVAL, C_KEY_COLUMNS
+		C_BATCH_ROWS, C_BATCH_BYTES, C_BATCH_INTERVAL, C_COMMIT_TO_GROUP, C_KEY_COLUMNS
 	};
 	WeirStreamField fields[lengthof(stored) + 2];
 	int			n = 0;
@@ -538,6 +560,20 @@ weir_create_stream(PG_FUNCTION_ARGS)
 	PG_RETURN_OID(relid);
 }
 
+/* Returns the field for a group's name: an empty one stands for none. */
+static WeirStreamField
+group_field(const WeirStream *stream, Datum value)
+{
+	char	   *name = TextDatumGetCString(value);
+
+	if (stream->topic == NULL)
+		refuse("parameter \"commit_to_group\" is for streams that read from Kafka",
+			   "This one has no offsets of Kafka's.");
+	if (name[0] != '\0')
+		check_group(stream->relid, stream->server, stream->topic, name);
+	return (WeirStreamField) {rules[C_COMMIT_TO_GROUP].name, TEXTOID, value, name[0] == '\0'};
+}
+
 /* weir.alter_stream */
 Datum
 weir_alter_stream(PG_FUNCTION_ARGS)
@@ -559,7 +595,8 @@ weir_alter_stream(PG_FUNCTION_ARGS)
 			(stream->tombstones == WEIR_TOMBSTONE_ROW))
 			refuse("parameter \"tombstones\" cannot change to or from 'row'",
 				   "That changes the columns of the stream; create another one.");
-		fields[n++] = (WeirStreamField) {rule->name, rule->type, PG_GETARG_DATUM(i + 1), false};
+		fields[n++] = alterable[i] == C_COMMIT_TO_GROUP ? group_field(stream, PG_GETARG_DATUM(i + 1)) :
+			(WeirStreamField) {rule->name, rule->type, PG_GETARG_DATUM(i + 1), false};
 	}
 	weir_fence_exclusive(relid);
 	weir_catalog_update_stream(relid, n, fields);
@@ -576,7 +613,7 @@ weir_drop_stream(PG_FUNCTION_ARGS)
 {
 	WeirStream *stream = weir_arg_own_stream(fcinfo);
 
-	weir_fence_exclusive(stream->relid);
+	weir_fence_cancel(stream->relid);	/* nobody will see what those batches bring */
 	run(psprintf("DROP TABLE %s%s", quote_qualified_identifier(stream->schema, stream->name),
 				 !PG_ARGISNULL(1) && PG_GETARG_BOOL(1) ? " CASCADE" : ""));
 	PG_RETURN_VOID();

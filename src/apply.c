@@ -149,7 +149,7 @@ to_dead_letters(WeirApply *apply, WeirPartitionWork *work,
 	weir_deadletter_add(&apply->letters, message, fault);
 	if (apply->replay)
 		return;
-	weir_verdict_add(&apply->verdicts, message->partition, message->offset);
+	weir_verdict_add(&apply->verdicts, message->partition, message->offset, WEIR_VERDICT_DEAD_LETTER);
 	work->progress.dead_lettered++;
 }
 
@@ -221,7 +221,7 @@ prepare_message(WeirApply *apply, const WeirMessage *message, TupleTableSlot *sl
 		}
 		if (message->value == NULL && apply->runtime->stream->tombstones == WEIR_TOMBSTONE_SKIP)
 		{
-			weir_verdict_add(&apply->verdicts, message->partition, message->offset);
+			weir_verdict_add(&apply->verdicts, message->partition, message->offset, WEIR_VERDICT_SKIPPED);
 			progress->skipped++;
 			return false;
 		}
@@ -456,6 +456,17 @@ blame_trigger(const WeirRuntime *rt, const WeirFault *fault)
 			 errhint("Correct the trigger, then start the stream again.")));
 }
 
+/* Raises the error of an index or the like that refuses all rows which are to come back. */
+static void
+blame_staging(const WeirRuntime *rt, const WeirFault *fault)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+			 errmsg("staged rows of stream \"%s\" cannot come back: its table refuses all of them", rt->stream->name),
+			 errdetail("%d rows in a row failed with: %s", WEIR_STREAK_LIMIT, fault->message),
+			 errhint("Correct what refuses them, such as an index, then start the stream again.")));
+}
+
 /* Makes a dead letter of a message that staging or a trigger has refused. */
 static void
 blame_alone(WeirApply *apply, int i, ErrorData *error)
@@ -468,6 +479,10 @@ blame_alone(WeirApply *apply, int i, ErrorData *error)
 	if (apply->stage == WEIR_STAGE_TRIGGER &&
 		weir_streak_add(apply->streak, apply->runtime->relid, message, &fault, &work->progress))
 		blame_trigger(apply->runtime, &fault);
+	/* what was staged before is no message's fault */
+	if (apply->refill && apply->stage == WEIR_STAGE_STAGING &&
+		weir_streak_add(apply->streak, apply->runtime->relid, message, &fault, &work->progress))
+		blame_staging(apply->runtime, &fault);
 	if (!apply->replay)
 	{
 		work->progress.consumed++;

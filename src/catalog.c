@@ -37,7 +37,7 @@
 	"s.max_out_of_orderness, s.max_future, s.idle_timeout, s.start_from, s.paths, " \
 	"s.column_options, s.time_unit, s.metadata, s.tombstones, s.isolation_level, " \
 	"s.on_data_loss, s.parallelism, s.batch_rows, s.batch_bytes, s.batch_interval, " \
-	"s.search_path, s.runs_on, s.cluster_id, s.definition_version"
+	"s.search_path, s.runs_on, s.cluster_id, s.definition_version, s.commit_to_group"
 
 /* Positions of STREAM_COLUMNS, from 1. */
 enum
@@ -46,7 +46,7 @@ enum
 	S_DISORDER, S_MAX_FUTURE, S_IDLE_TIMEOUT, S_START_FROM, S_PATHS,
 	S_COLUMN_OPTIONS, S_TIME_UNIT, S_METADATA, S_TOMBSTONES, S_ISOLATION,
 	S_DATA_LOSS, S_PARALLELISM, S_BATCH_ROWS, S_BATCH_BYTES, S_BATCH_INTERVAL,
-	S_SEARCH_PATH, S_RUNS_ON, S_CLUSTER_ID, S_VERSION
+	S_SEARCH_PATH, S_RUNS_ON, S_CLUSTER_ID, S_VERSION, S_COMMIT_TO_GROUP
 };
 
 /* Becomes the superuser with a search_path of its own, and connects to SPI. */
@@ -188,6 +188,7 @@ read_stream(HeapTuple tuple, MemoryContext context)
 	stream->search_path = weir_catalog_string(tuple, S_SEARCH_PATH, context);
 	stream->cluster_id = weir_catalog_string(tuple, S_CLUSTER_ID, context);
 	stream->version = weir_catalog_int64(tuple, S_VERSION, 0);
+	stream->commit_to_group = weir_catalog_string(tuple, S_COMMIT_TO_GROUP, context);
 
 	runs_on = weir_catalog_string(tuple, S_RUNS_ON, context);
 	stream->wanted = runs_on != NULL && strcmp(runs_on, weir_catalog_database_identity()) == 0;
@@ -334,21 +335,24 @@ weir_catalog_set_wanted(Oid relid, bool wanted)
 	weir_catalog_touch(relid);
 }
 
-/* Remembers the Kafka cluster a stream reads from. */
-void
+/* Remembers the Kafka cluster a stream reads from; false if that is known. */
+bool
 weir_catalog_set_cluster_id(Oid relid, const char *cluster_id)
 {
 	static WeirCatalogStatement statement = {
-		"UPDATE weir_internal.stream SET cluster_id = $2 WHERE stream = $1",
+		"UPDATE weir_internal.stream SET cluster_id = $2"
+		" WHERE stream = $1 AND cluster_id IS DISTINCT FROM $2",
 		2, {REGCLASSOID, TEXTOID}
 	};
 	WeirCatalogSession session;
 	Datum		id = cluster_id ? CStringGetTextDatum(cluster_id) : (Datum) 0;
+	bool		changed;
 
 	weir_catalog_enter(&session);
-	weir_catalog_execute(&statement, (Datum[]) {ObjectIdGetDatum(relid), id},
-						 cluster_id ? NULL : " n", SPI_OK_UPDATE);
+	changed = weir_catalog_execute(&statement, (Datum[]) {ObjectIdGetDatum(relid), id},
+								   cluster_id ? NULL : " n", SPI_OK_UPDATE);
 	weir_catalog_leave(&session);
+	return changed;
 }
 
 /* Gives the definition a new version and tells every session. */

@@ -43,6 +43,7 @@ typedef struct WeirStream
 	WeirTombstones tombstones;
 	char	   *isolation_level;
 	bool		stop_on_data_loss;
+	char	   *commit_to_group;	/* NULL: none */
 	int			parallelism;
 	int			batch_rows;		/* limits in force: the stream's or the GUC's */
 	int			batch_bytes;
@@ -112,7 +113,7 @@ extern void weir_catalog_leave(WeirCatalogSession *session);
 
 /* Definitions: written with the superuser's rights; the caller has checked the user's. */
 extern void weir_catalog_set_wanted(Oid relid, bool wanted);
-extern void weir_catalog_set_cluster_id(Oid relid, const char *cluster_id); /* NULL: not known */
+extern bool weir_catalog_set_cluster_id(Oid relid, const char *cluster_id); /* NULL: not known; false: it was the same */
 
 /* Tells every session and worker that a stream's definition has changed. Bumps its version. */
 extern void weir_catalog_touch(Oid relid);
@@ -121,6 +122,7 @@ extern void weir_catalog_touch(Oid relid);
 extern Oid	weir_catalog_current_chunk(Oid relid);
 extern void weir_catalog_add_chunk(Oid relid, Oid chunk);
 extern void weir_catalog_close_chunks(Oid relid, Oid current);
+extern List *weir_catalog_chunks(Oid relid);	/* of Oid */
 extern List *weir_catalog_expired_chunks(Oid relid);	/* of Oid */
 extern TimestampTz weir_catalog_chunk_full_at(Oid relid);
 extern TimestampTz weir_catalog_rotation_due(Oid relid);
@@ -184,7 +186,8 @@ extern int	weir_catalog_forget_partitions(Oid relid);
  * at a time may be worker N of a stream.
  */
 extern void weir_fence_share(Oid relid);
-extern void weir_fence_exclusive(Oid relid);
+extern void weir_fence_exclusive(Oid relid);	/* says whom it waits for, if for long */
+extern void weir_fence_cancel(Oid relid);	/* the same, canceling batches that run */
 extern bool weir_fence_worker(Oid relid, int worker);	/* session lock; false: another has it */
 
 #endif							/* WEIR_CATALOG_H */

@@ -66,6 +66,39 @@ weir_catalog_close_chunks(Oid relid, Oid current)
 	weir_catalog_leave(&session);
 }
 
+/* Returns children of a stream that a statement selects. */
+static List *
+chunks_of(WeirCatalogStatement *statement, Oid relid)
+{
+	MemoryContext context = CurrentMemoryContext;
+	WeirCatalogSession session;
+	List	   *result = NIL;
+
+	weir_catalog_enter(&session);
+	weir_catalog_execute(statement, (Datum[]) {ObjectIdGetDatum(relid)}, NULL, SPI_OK_SELECT);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		MemoryContext old = MemoryContextSwitchTo(context);
+
+		result = lappend_oid(result, (Oid) weir_catalog_int32(SPI_tuptable->vals[i], 1, 0));
+		MemoryContextSwitchTo(old);
+	}
+	weir_catalog_leave(&session);
+	return result;
+}
+
+/* Returns all children, oldest first. */
+List *
+weir_catalog_chunks(Oid relid)
+{
+	static WeirCatalogStatement statement = {
+		"SELECT chunk FROM weir_internal.chunk WHERE stream = $1 ORDER BY created_at",
+		1, {REGCLASSOID}
+	};
+
+	return chunks_of(&statement, relid);
+}
+
 /* Returns the children whose rows are all past the stream's retention, oldest first. */
 List *
 weir_catalog_expired_chunks(Oid relid)
@@ -76,21 +109,8 @@ weir_catalog_expired_chunks(Oid relid)
 		" ORDER BY c.closed_at",
 		1, {REGCLASSOID}
 	};
-	MemoryContext context = CurrentMemoryContext;
-	WeirCatalogSession session;
-	List	   *result = NIL;
 
-	weir_catalog_enter(&session);
-	weir_catalog_execute(&statement, (Datum[]) {ObjectIdGetDatum(relid)}, NULL, SPI_OK_SELECT);
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		MemoryContext old = MemoryContextSwitchTo(context);
-
-		result = lappend_oid(result, (Oid) weir_catalog_int32(SPI_tuptable->vals[i], 1, 0));
-		MemoryContextSwitchTo(old);
-	}
-	weir_catalog_leave(&session);
-	return result;
+	return chunks_of(&statement, relid);
 }
 
 /* Returns a time of a stream's children, or infinity. */

@@ -281,18 +281,28 @@ read_replayed(HeapTuple tuple, WeirReplayed *replayed)
 
 /* Returns dead letters whose rows were replayed, and then lost. */
 List *
-weir_catalog_lost_replayed(Oid stream, int worker, int parallelism, int limit)
+weir_catalog_lost_replayed(Oid stream, int worker, int parallelism, int limit, int max_bytes)
 {
+	/* lengths of values that are stored out of line are known without reading them */
 	static WeirCatalogStatement statement = {
+		"WITH lost AS ("
 		"SELECT d.id, d.partition, d.kafka_offset, d.kafka_timestamp, d.key,"
-		" coalesce(d.replayed_value, d.value), d.headers, d.replayed_chunk, d.replayed_watermark"
+		" coalesce(d.replayed_value, d.value) AS value, d.headers, d.replayed_chunk, d.replayed_watermark,"
+		" (coalesce(pg_catalog.octet_length(d.key), 0)"
+		" + coalesce(pg_catalog.octet_length(coalesce(d.replayed_value, d.value)), 0)"
+		" + coalesce(pg_catalog.pg_column_size(d.headers), 0))::bigint AS bytes"
 		" FROM weir_internal.stream s JOIN weir_internal.chunk c ON c.stream = s.stream"
 		" JOIN weir_internal.dead_letter d ON d.replayed_chunk = c.chunk"
 		" WHERE s.stream = $1 AND d.partition >= 0 AND d.partition % $3 = $2"
 		" AND d.replayed_generation < s.staging_generation"
 		" AND (c.closed_at IS NULL OR c.closed_at + s.retention > pg_catalog.clock_timestamp())"
-		" ORDER BY d.replayed_chunk, d.partition, d.replayed_watermark, d.kafka_offset LIMIT $4",
-		4, {REGCLASSOID, INT4OID, INT4OID, INT4OID}
+		" ORDER BY d.replayed_chunk, d.partition, d.replayed_watermark, d.kafka_offset LIMIT $4"
+		"), summed AS ("
+		"SELECT *, sum(bytes) OVER sofar AS all_bytes, row_number() OVER sofar AS number FROM lost"
+		" WINDOW sofar AS (ORDER BY replayed_chunk, partition, replayed_watermark, kafka_offset ROWS UNBOUNDED PRECEDING))"
+		" SELECT id, partition, kafka_offset, kafka_timestamp, key, value, headers, replayed_chunk, replayed_watermark"
+		" FROM summed WHERE number = 1 OR all_bytes <= $5 ORDER BY number",
+		5, {REGCLASSOID, INT4OID, INT4OID, INT4OID, INT4OID}
 	};
 	MemoryContext context = CurrentMemoryContext;
 	WeirCatalogSession session;
@@ -301,7 +311,7 @@ weir_catalog_lost_replayed(Oid stream, int worker, int parallelism, int limit)
 	weir_catalog_enter(&session);
 	weir_catalog_execute(&statement,
 						 (Datum[]) {ObjectIdGetDatum(stream), Int32GetDatum(worker),
-							 Int32GetDatum(parallelism), Int32GetDatum(limit)},
+							 Int32GetDatum(parallelism), Int32GetDatum(limit), Int32GetDatum(max_bytes)},
 						 NULL, SPI_OK_SELECT);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{

@@ -29,8 +29,9 @@ typedef struct WeirReplayed
 /*
  * Returns dead letters of a worker's partitions whose rows were lost with the
  * others, ordered by child, partition and watermark: a List of WeirReplayed.
+ * At most limit of them, and one at least, that together have max_bytes.
  */
-extern List *weir_catalog_lost_replayed(Oid stream, int worker, int parallelism, int limit);
+extern List *weir_catalog_lost_replayed(Oid stream, int worker, int parallelism, int limit, int max_bytes);
 extern void weir_catalog_replayed_is_back(int64 id);
 
 /* Deletes the dead letters of a partition from an offset on: they are to be read again. */

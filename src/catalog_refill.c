@@ -247,20 +247,21 @@ weir_catalog_save_refill(Oid relid, const WeirRefillRange *range, int64 next_off
 	return found;
 }
 
-/* Says that the rest of a range cannot be read again. */
+/* Says that what is left of some ranges cannot be read again. */
 void
-weir_catalog_lose_refill(Oid relid, const WeirRefillRange *range)
+weir_catalog_lose_refill(Oid relid, int32 partition, int64 from, int64 to)
 {
 	static WeirCatalogStatement statement = {
-		"UPDATE weir_internal.refill SET lost = true WHERE stream = $1 AND partition = $2 AND first_offset = $3",
-		3, {REGCLASSOID, INT4OID, INT8OID}
+		"UPDATE weir_internal.refill SET lost = true"
+		" WHERE stream = $1 AND partition = $2 AND first_offset BETWEEN $3 AND $4",
+		4, {REGCLASSOID, INT4OID, INT8OID, INT8OID}
 	};
 	WeirCatalogSession session;
 
 	weir_catalog_enter(&session);
 	weir_catalog_execute(&statement,
-						 (Datum[]) {ObjectIdGetDatum(relid), Int32GetDatum(range->partition),
-							 Int64GetDatum(range->first_offset)},
+						 (Datum[]) {ObjectIdGetDatum(relid), Int32GetDatum(partition),
+							 Int64GetDatum(from), Int64GetDatum(to)},
 						 NULL, SPI_OK_UPDATE);
 	weir_catalog_leave(&session);
 }

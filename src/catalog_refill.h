@@ -45,8 +45,8 @@ extern List *weir_catalog_load_refill(Oid relid, int worker, int parallelism);
 /* Saves how far a range is, which was at next_offset before; false if it is not there any more. */
 extern bool weir_catalog_save_refill(Oid relid, const WeirRefillRange *range, int64 next_offset);
 
-/* Says that the rest of a range cannot be read again. */
-extern void weir_catalog_lose_refill(Oid relid, const WeirRefillRange *range);
+/* Says that what is left of the ranges with first offsets from .. to cannot be read again. */
+extern void weir_catalog_lose_refill(Oid relid, int32 partition, int64 from, int64 to);
 
 /* A floor of a partition's watermark, from an offset on. */
 typedef struct WeirFloor

@@ -6,9 +6,11 @@
 
 #include "catalog.h"
 #include "catalog/pg_type.h"
+#include "catalog_query.h"
 #include "catalog_stream.h"
 #include "executor/spi.h"
 #include "lib/stringinfo.h"
+#include "utils/builtins.h"
 
 #define MAX_FIELDS 40
 
@@ -68,4 +70,26 @@ weir_catalog_update_stream(Oid relid, int n, const WeirStreamField *fields)
 		appendStringInfo(&sql, "%s%s = $%d", i == 0 ? "" : ", ", fields[i].column, i + 2);
 	appendStringInfoString(&sql, " WHERE stream = $1");
 	execute_with_fields(sql.data, relid, n, fields, SPI_OK_UPDATE);
+}
+
+/* Does another stream commit offsets of a topic to a group? */
+bool
+weir_catalog_group_is_taken(Oid relid, const char *server, const char *topic, const char *name)
+{
+	static WeirCatalogStatement statement = {
+		"SELECT FROM weir_internal.stream WHERE stream <> $1 AND server = $2 AND topic = $3 AND commit_to_group = $4",
+		4, {REGCLASSOID, NAMEOID, TEXTOID, TEXTOID}
+	};
+	WeirCatalogSession session;
+	NameData	server_name;
+	bool		taken;
+
+	namestrcpy(&server_name, server);
+	weir_catalog_enter(&session);
+	taken = weir_catalog_execute(&statement,
+								 (Datum[]) {ObjectIdGetDatum(relid), NameGetDatum(&server_name),
+									 CStringGetTextDatum(topic), CStringGetTextDatum(name)},
+								 NULL, SPI_OK_SELECT);
+	weir_catalog_leave(&session);
+	return taken;
 }

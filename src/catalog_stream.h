@@ -26,4 +26,7 @@ extern void weir_catalog_insert_stream(Oid relid, int n, const WeirStreamField *
 /* Changes the given columns; the caller then calls weir_catalog_touch. */
 extern void weir_catalog_update_stream(Oid relid, int n, const WeirStreamField *fields);
 
+/* Does another stream than relid commit offsets of this topic to this group? */
+extern bool weir_catalog_group_is_taken(Oid relid, const char *server, const char *topic, const char *name);
+
 #endif							/* WEIR_CATALOG_STREAM_H */

@@ -16,7 +16,10 @@
 #include "utils/inval.h"
 #include "utils/timestamp.h"
 
-/* Is the range that a partition is in one of this child, under this definition?  Sets *committed. */
+/* A range is over after this share of the retention, but not too soon. */
+#define RANGE_TIME "greatest(s.retention / 64, '10 s')"
+
+/* Is the range that a partition is in one of this child, under this definition, and not too old?  Sets *committed. */
 static bool
 range_is_open(Oid relid, Oid chunk, int32 partition, bool *committed)
 {
@@ -25,7 +28,8 @@ range_is_open(Oid relid, Oid chunk, int32 partition, bool *committed)
 		" WHERE stream = $1 AND chunk = $2 AND partition = $3 ORDER BY first_offset DESC LIMIT 1) c"
 		" JOIN weir_internal.stream s ON s.stream = c.stream"
 		" WHERE c.end_offset IS NULL AND c.max_out_of_orderness = s.max_out_of_orderness"
-		" AND c.isolation_level = s.isolation_level AND c.cluster_id IS NOT DISTINCT FROM s.cluster_id",
+		" AND c.isolation_level = s.isolation_level AND c.cluster_id IS NOT DISTINCT FROM s.cluster_id"
+		" AND c.noted_at > pg_catalog.clock_timestamp() - " RANGE_TIME,
 		3, {REGCLASSOID, REGCLASSOID, INT4OID}
 	};
 	WeirCatalogSession session;
@@ -183,7 +187,7 @@ weir_catalog_break_ranges(Oid relid, int32 partition, int64 offset)
 /*
  * What was applied from an offset on has been taken back.  A range that begins
  * there goes, too: the next batch notes it anew, wherever it then begins and
- * under whatever definition.
+ * under whatever definition.  So does a gap, which will be met again.
  */
 void
 weir_catalog_rewind_ranges(Oid relid, int32 partition, int64 offset)
@@ -197,8 +201,11 @@ weir_catalog_rewind_ranges(Oid relid, int32 partition, int64 offset)
 		{"UPDATE weir_internal.verdict SET last_offset = $3 - 1"
 		" WHERE stream = $1 AND partition = $2 AND last_offset >= $3",
 		3, {REGCLASSOID, INT4OID, INT8OID}},
+		{"DELETE FROM weir_internal.gap WHERE stream = $1 AND partition = $2 AND from_offset >= $3"
+			" AND void_since IS NULL",
+		3, {REGCLASSOID, INT4OID, INT8OID}},
 	};
-	static const int kinds[] = {SPI_OK_DELETE, SPI_OK_DELETE, SPI_OK_UPDATE};
+	static const int kinds[] = {SPI_OK_DELETE, SPI_OK_DELETE, SPI_OK_UPDATE, SPI_OK_DELETE};
 
 	change_ranges(statements, kinds, lengthof(statements), relid, partition, offset);
 }

@@ -16,7 +16,8 @@
 /*
  * Notes that a partition's messages go to a child from first_offset on, where
  * watermark and seen (the greatest event time) hold.  True if that was noted
- * before, by a transaction that has committed: it need not be said again.
+ * before, by a transaction that has committed: it need not be said again for a
+ * while.
  */
 extern bool weir_catalog_note_range(Oid relid, Oid chunk, int32 partition, int64 first_offset,
 									TimestampTz watermark, TimestampTz seen);

@@ -24,13 +24,17 @@
 #include "compat.h"
 #include "commands/defrem.h"
 #include "commands/tablecmds.h"
+#include "commands/tablespace.h"
 #include "executor/spi.h"
 #include "lib/stringinfo.h"
+#include "miscadmin.h"
 #include "owner.h"
 #include "parser/parse_utilcmd.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 static void
 run(const char *sql)
@@ -228,7 +232,16 @@ adopt(Oid parent_oid, Oid child_oid)
 	table_close(parent, NoLock);
 }
 
-/* Makes a new child and registers it. */
+/* Returns the tablespace of a relation. */
+static char *
+tablespace_name(Oid relid)
+{
+	Oid			tablespace = get_rel_tablespace(relid);
+
+	return get_tablespace_name(OidIsValid(tablespace) ? tablespace : MyDatabaseTableSpace);
+}
+
+/* Makes a new child, in the tablespace of its parent, and registers it. */
 Oid
 weir_chunk_create(Oid stream)
 {
@@ -238,8 +251,8 @@ weir_chunk_create(Oid stream)
 	Oid			chunk;
 
 	weir_catalog_enter(&session);
-	run(psprintf("CREATE UNLOGGED TABLE weir_internal.%s () INHERITS (%s) WITH (autovacuum_enabled = off)",
-				 quote_identifier(name), qualified_name(stream)));
+	run(psprintf("CREATE UNLOGGED TABLE weir_internal.%s () INHERITS (%s) WITH (autovacuum_enabled = off) TABLESPACE %s",
+				 quote_identifier(name), qualified_name(stream), quote_identifier(tablespace_name(stream))));
 	chunk = get_relname_relid(name, namespace);
 	hang_on_parent(stream, chunk);
 	ATExecChangeOwner(chunk, weir_relation_owner(stream), true, AccessExclusiveLock);
@@ -261,6 +274,21 @@ weir_chunk_drop(Oid chunk)
 	weir_catalog_enter(&session);
 	run(psprintf("DROP TABLE %s", qualified_name(chunk)));
 	weir_catalog_leave(&session);
+}
+
+/* Drops all children, but for those that users have made. */
+void
+weir_chunk_drop_all(Oid stream)
+{
+	List	   *chunks = weir_catalog_chunks(stream);
+	ListCell   *lc;
+
+	foreach(lc, chunks)
+	{
+		LockRelationOid(lfirst_oid(lc), AccessExclusiveLock);
+		if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(lfirst_oid(lc))))
+			weir_chunk_drop(lfirst_oid(lc));
+	}
 }
 
 /* Returns the child that takes new rows of a stream, making one if there is none. */

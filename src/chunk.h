@@ -18,6 +18,9 @@ extern Oid	weir_chunk_create(Oid stream);
 /* Drops a child, which the caller has locked, with all that hangs on it. */
 extern void weir_chunk_drop(Oid chunk);
 
+/* Drops all children; waits for whoever reads them. */
+extern void weir_chunk_drop_all(Oid stream);
+
 /* Copies to every child those indexes of the staging table that it lacks. */
 extern void weir_chunk_copy_indexes(Oid stream);
 

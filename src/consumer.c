@@ -7,7 +7,8 @@
  * went wrong with a partition (consumer_read.c); the main one brings errors of
  * connections, statistics and logs (consumer_serve.c).  Both write into one
  * pipe when they become non-empty, so that the worker can sleep on it beside
- * its latch.  consumer_ask.c asks brokers and waits for what they say.
+ * its latch.  consumer_ask.c asks brokers and waits for what they say;
+ * consumer_commit.c tells them offsets.
  *
  * No callbacks bring anything: librdkafka would call them from its threads or
  * under its locks, where ereport() must never happen.  (consumer_threads.c has

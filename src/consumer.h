@@ -3,7 +3,8 @@
  *	  Reading a topic with librdkafka.
  *
  * A consumer reads the partitions it was told to from the offsets it was
- * told, and keeps no position of its own anywhere.  What it delivers stays in
+ * told, and keeps no position of its own anywhere; what it commits to a group
+ * when it is told to, nobody reads.  What it delivers stays in
  * librdkafka's memory until it is released.  It never waits, but in
  * weir_consumer_topic(), weir_consumer_resolve() and weir_consumer_idle(), and
  * there for a second at most.
@@ -22,7 +23,7 @@ typedef struct WeirConsumerSpec
 {
 	List	   *options;		/* of WeirKafkaOption */
 	const char *topic;
-	const char *group_id;		/* shown by Kafka's tools; nothing is committed under it */
+	const char *group_id;		/* what weir_consumer_commit() commits to */
 	const char *isolation_level;
 	int			memory_mb;		/* for everything fetched and not yet released */
 } WeirConsumerSpec;
@@ -129,6 +130,22 @@ extern int	weir_consumer_positions(WeirConsumer *consumer, WeirPosition *positio
  * their number.
  */
 extern int	weir_consumer_idle(WeirConsumer *consumer, int64 timeout, int32 *partitions);
+
+/* What has become of the last commit to the consumer's group. */
+typedef enum WeirCommit
+{
+	WEIR_COMMIT_NONE,			/* there was none */
+	WEIR_COMMIT_SENT,
+	WEIR_COMMIT_DONE,
+	WEIR_COMMIT_FAILED
+} WeirCommit;
+
+/*
+ * Commits offsets to the group, and does not wait for the answer; it comes
+ * while weir_consumer_event() is called.
+ */
+extern void weir_consumer_commit(WeirConsumer *consumer, int n, const int32 *partitions, const int64 *offsets);
+extern WeirCommit weir_consumer_committed(const WeirConsumer *consumer, WeirKafkaError *error);
 
 /* Have all partitions been read to their ends? */
 extern bool weir_consumer_at_end(const WeirConsumer *consumer);

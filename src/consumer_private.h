@@ -75,6 +75,9 @@ struct WeirConsumer
 	WeirKafkaError trouble;		/* of a connection, in the broker's or system's words */
 	TimestampTz trouble_at;
 
+	WeirCommit	commit;			/* the last one */
+	WeirKafkaError commit_error;
+
 	TimestampTz log_minute;
 	int			nlogs;
 };
@@ -106,6 +109,9 @@ extern PartitionState *weir_consumer_find_partition(WeirConsumer *consumer, int3
  * wait at the broker for so long where nothing comes.
  */
 extern void weir_consumer_calm_threads(rd_kafka_conf_t *conf, int longest_fetch_ms);
+
+/* Takes the answer to a commit. */
+extern void weir_consumer_take_commit(WeirConsumer *consumer, rd_kafka_event_t *rkev);
 
 /* Takes in errors of connections, statistics and logs. */
 extern void weir_consumer_serve_main_queue(WeirConsumer *consumer);

@@ -140,7 +140,7 @@ take_error(WeirConsumer *consumer, const rd_kafka_message_t *rkm)
 			break;
 		case RD_KAFKA_RESP_ERR__MAX_POLL_EXCEEDED:
 		case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
-			/* About consumer groups, which we do not use. */
+			/* About consumer groups, of which we are no member. */
 			break;
 		default:
 			/* Above all a bad CRC or compression: librdkafka goes on behind it. */

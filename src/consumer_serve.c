@@ -151,6 +151,9 @@ weir_consumer_serve_main_queue(WeirConsumer *consumer)
 			case RD_KAFKA_EVENT_LOG:
 				take_log(consumer, rkev);
 				break;
+			case RD_KAFKA_EVENT_OFFSET_COMMIT:
+				weir_consumer_take_commit(consumer, rkev);
+				break;
 			default:
 				break;
 		}

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "deadletter.h"
+#include "errors.h"
 #include "utils/memutils.h"
 
 /* Starts an empty list whose contents live in context. */
@@ -47,34 +48,6 @@ weir_deadletter_add(WeirDeadLetters *letters, const WeirMessage *message, const 
 	letter->fault.object_name = copy_string(context, fault->object_name);
 }
 
-/*
- * Returns the function that an error came out of, read off its context: the
- * last line is the outermost call, "PL/pgSQL function f() line 1 at RAISE".
- * NULL if the context does not say.
- */
-static const char *
-outermost_function(const char *context)
-{
-	static const char *const marks[] = {"PL/pgSQL function ", "SQL function ", "PL/Python function "};
-	const char *found = NULL;
-	const char *end;
-
-	if (context == NULL)
-		return NULL;
-	for (int i = 0; i < lengthof(marks); i++)
-	{
-		for (const char *p = strstr(context, marks[i]); p != NULL; p = strstr(p, marks[i]))
-		{
-			p += strlen(marks[i]);
-			found = found == NULL || p > found ? p : found;
-		}
-	}
-	if (found == NULL)
-		return NULL;
-	end = found + strcspn(found, " \n");
-	return pnstrdup(found, end - found);
-}
-
 /* Makes the fault of an error that was caught. */
 void
 weir_deadletter_fault_of_error(WeirFault *fault, WeirStage stage, const ErrorData *edata)
@@ -87,5 +60,5 @@ weir_deadletter_fault_of_error(WeirFault *fault, WeirStage stage, const ErrorDat
 	fault->column_name = edata->column_name;
 	fault->constraint_name = edata->constraint_name;
 	if (stage == WEIR_STAGE_TRIGGER)
-		fault->object_name = outermost_function(edata->context);
+		fault->object_name = weir_error_function(edata->context);
 }

@@ -1,49 +1,128 @@
 /*
  * errors.c
- *	  What to do about an error, judged by its SQLSTATE.
+ *	  What to do about an error, judged by its SQLSTATE, and what it means.
  */
 #include "postgres.h"
 
 #include "errors.h"
 
-/* Fates by SQLSTATE class, and by whole SQLSTATE where a class is mixed. */
+#define START_AGAIN "then start the stream again with weir.start()."
+
+/* Fates and remedies by SQLSTATE class, and by whole SQLSTATE where a class is mixed. */
 static const struct
 {
 	const char *code;			/* two characters: a class; five: one SQLSTATE */
 	WeirFate	fate;
+	const char *hint;			/* NULL: none but to wait */
 }			fates[] =
 {
 	/* whole SQLSTATEs first */
-	{"55P03", WEIR_FATE_ENVIRONMENT},	/* lock_not_available */
-	{"55006", WEIR_FATE_ENVIRONMENT},	/* object_in_use */
-	{"25006", WEIR_FATE_ENVIRONMENT},	/* read_only_sql_transaction: a standby */
-	{"P0001", WEIR_FATE_DATA},	/* raise_exception */
-	{"P0002", WEIR_FATE_DATA},	/* no_data_found: INTO STRICT */
-	{"P0003", WEIR_FATE_DATA},	/* too_many_rows */
-	{"P0004", WEIR_FATE_DATA},	/* assert_failure */
+	{"55P03", WEIR_FATE_ENVIRONMENT,	/* lock_not_available */
+	"Another session holds a lock. While the worker waits for it, waits_for and blocked_by in weir.status tell which and whose."},
+	{"55006", WEIR_FATE_ENVIRONMENT, NULL}, /* object_in_use */
+	{"25006", WEIR_FATE_ENVIRONMENT, NULL}, /* read_only_sql_transaction: a standby */
+	{"42501", WEIR_FATE_DEFINITION, /* insufficient_privilege */
+	"Grant the right to the owner of the stream, " START_AGAIN},
+	{"53100", WEIR_FATE_ENVIRONMENT,	/* disk_full */
+	"Free disk space. The stream goes on by itself; weir.start() makes it try at once."},
+	{"53200", WEIR_FATE_ENVIRONMENT,	/* out_of_memory */
+	"Give the server more memory, or the stream smaller batches (batch_rows)."},
+	{"57014", WEIR_FATE_ENVIRONMENT,	/* query_canceled */
+	"The batch is tried again. weir.stop() with cancel_batch => true stops the stream."},
+	{"HV00N", WEIR_FATE_ENVIRONMENT, NULL}, /* fdw_unable_to_establish_connection */
+	{"P0001", WEIR_FATE_DATA, NULL},	/* raise_exception */
+	{"P0002", WEIR_FATE_DATA, NULL},	/* no_data_found: INTO STRICT */
+	{"P0003", WEIR_FATE_DATA, NULL},	/* too_many_rows */
+	{"P0004", WEIR_FATE_DATA, NULL},	/* assert_failure */
+	{"XX000", WEIR_FATE_ENVIRONMENT,	/* internal_error: "tuple concurrently updated", "File too large" */
+	"The server log says more."},
 	/* classes */
-	{"08", WEIR_FATE_ENVIRONMENT},	/* connection exception */
-	{"40", WEIR_FATE_ENVIRONMENT},	/* transaction rollback */
-	{"53", WEIR_FATE_ENVIRONMENT},	/* insufficient resources */
-	{"57", WEIR_FATE_ENVIRONMENT},	/* operator intervention */
-	{"58", WEIR_FATE_ENVIRONMENT},	/* system error */
-	{"21", WEIR_FATE_DATA},		/* cardinality violation */
-	{"22", WEIR_FATE_DATA},		/* data exception */
-	{"23", WEIR_FATE_DATA},		/* integrity constraint violation */
-	{"44", WEIR_FATE_DATA},		/* WITH CHECK OPTION violation */
-	{"54", WEIR_FATE_DATA}		/* program limit exceeded */
+	{"08", WEIR_FATE_ENVIRONMENT, NULL},	/* connection exception */
+	{"40", WEIR_FATE_ENVIRONMENT, NULL},	/* transaction rollback */
+	{"53", WEIR_FATE_ENVIRONMENT, NULL},	/* insufficient resources */
+	{"57", WEIR_FATE_ENVIRONMENT, NULL},	/* operator intervention */
+	{"58", WEIR_FATE_ENVIRONMENT, "The server log says more."}, /* system error */
+	{"21", WEIR_FATE_DATA, NULL},	/* cardinality violation */
+	{"22", WEIR_FATE_DATA, NULL},	/* data exception */
+	{"23", WEIR_FATE_DATA, NULL},	/* integrity constraint violation */
+	{"44", WEIR_FATE_DATA, NULL},	/* WITH CHECK OPTION violation */
+	{"54", WEIR_FATE_DATA, NULL},	/* program limit exceeded */
+	/* what the table does not know is the definition's fault */
+	{"", WEIR_FATE_DEFINITION, "Correct the definition of the stream or its triggers, " START_AGAIN}
 };
 
-/* Returns the fate of an error; what the table does not know is the definition's fault. */
+/* Returns the entry for an error. */
+static int
+find_entry(int sqlstate)
+{
+	const char *code = unpack_sql_state(sqlstate);
+	int			i = 0;
+
+	while (strncmp(code, fates[i].code, strlen(fates[i].code)) != 0)
+		i++;
+	return i;
+}
+
+/* Returns the fate of an error. */
 WeirFate
 weir_error_fate(int sqlstate)
 {
-	const char *code = unpack_sql_state(sqlstate);
+	return fates[find_entry(sqlstate)].fate;
+}
 
-	for (int i = 0; i < lengthof(fates); i++)
+/* Returns what to do about an error, or NULL. */
+const char *
+weir_error_hint(int sqlstate)
+{
+	return fates[find_entry(sqlstate)].hint;
+}
+
+/*
+ * Returns the function that an error came out of, read off its context: the
+ * last line is the outermost call, "PL/pgSQL function f() line 1 at RAISE".
+ * NULL if the context does not say.
+ */
+const char *
+weir_error_function(const char *context)
+{
+	static const char *const marks[] = {"PL/pgSQL function ", "SQL function ", "PL/Python function "};
+	const char *found = NULL;
+	const char *end;
+
+	if (context == NULL)
+		return NULL;
+	for (int i = 0; i < lengthof(marks); i++)
 	{
-		if (strncmp(code, fates[i].code, strlen(fates[i].code)) == 0)
-			return fates[i].fate;
+		for (const char *p = strstr(context, marks[i]); p != NULL; p = strstr(p, marks[i]))
+		{
+			p += strlen(marks[i]);
+			found = found == NULL || p > found ? p : found;
+		}
 	}
-	return WEIR_FATE_DEFINITION;
+	if (found == NULL)
+		return NULL;
+	end = found + strcspn(found, " \n");
+	return pnstrdup(found, end - found);
+}
+
+/*
+ * Makes an error of PostgreSQL's own say what it means to a stream: it calls
+ * what has been given up a statement, and does not name the trigger.
+ */
+void
+weir_error_explain(ErrorData *error)
+{
+	const char *function = weir_error_function(error->context);
+	const char *id = error->message_id;
+	const char *in = function ? psprintf(", in %s", function) : "";
+
+	if (id == NULL)
+		return;
+	if (strcmp(id, "canceling statement due to lock timeout") == 0)
+		error->message = function ? psprintf("a lock that %s needs was not free in time", function) :
+			pstrdup("the stream was locked for too long");
+	else if (strcmp(id, "canceling statement due to statement timeout") == 0)
+		error->message = psprintf("the batch took longer than weir.batch_timeout%s", in);
+	else if (strcmp(id, "canceling statement due to user request") == 0)
+		error->message = psprintf("the batch was canceled%s", in);
 }

@@ -1,6 +1,6 @@
 /*
  * errors.h
- *	  What to do about an error, judged by its SQLSTATE.
+ *	  What to do about an error, judged by its SQLSTATE, and what it means.
  *
  * Floor 1.
  */
@@ -17,5 +17,14 @@ typedef enum WeirFate
 } WeirFate;
 
 extern WeirFate weir_error_fate(int sqlstate);
+
+/* The remedy, for errors that name none themselves. */
+extern const char *weir_error_hint(int sqlstate);
+
+/* The function that an error came out of, read off its context, or NULL. */
+extern const char *weir_error_function(const char *context);
+
+/* Rewrites the message where PostgreSQL's own would not help; allocates in the current context. */
+extern void weir_error_explain(ErrorData *error);
 
 #endif							/* WEIR_ERRORS_H */

@@ -9,12 +9,26 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog.h"
 #include "miscadmin.h"
+#include "shared.h"
 #include "storage/lock.h"
+#include "storage/proc.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/timestamp.h"
 
 #define FENCE_BATCH 0x5701		/* locktag_field4 of the two fences */
 #define FENCE_WORKER 0x5702
+
+/* After waiting for so long, in milliseconds, the user is told why. */
+#define PATIENCE "2000"
+
+/* How long a batch is given to be canceled, in milliseconds. */
+#define CANCEL_AGAIN "200"
 
 static LOCKTAG
 fence_tag(Oid relid, int worker, uint16 kind)
@@ -35,13 +49,81 @@ weir_fence_share(Oid relid)
 	(void) LockAcquire(&tag, ShareLock, false, false);
 }
 
+/* Waits for the fence for so many milliseconds; false if that was not enough. */
+static bool
+wait_a_while(const LOCKTAG *tag, const char *ms)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		(void) set_config_option("lock_timeout", ms, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL,
+								 true, 0, false);
+		(void) LockAcquire(tag, ExclusiveLock, false, false);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	if (error != NULL && error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+		ReThrowError(error);
+	return error == NULL;
+}
+
+/* Tells the user whom he waits for. */
+static void
+say_who(Oid relid)
+{
+	for (int i = 0; i < weir_shared_nslots(); i++)
+	{
+		WeirWorkerSlot slot;
+		TimestampTz since;
+
+		if (!weir_shared_read_slot(i, &slot) || slot.dboid != MyDatabaseId || slot.stream != relid)
+			continue;
+		since = (TimestampTz) pg_atomic_read_u64(&slot.batch_since);
+		if (since != 0)
+			ereport(NOTICE,
+					(errmsg("waiting for a batch of stream \"%s\" that process %d has been applying since %s",
+							get_rel_name(relid), slot.pid, timestamptz_to_str(since)),
+					 errhint("weir.stop() with cancel_batch => true ends it.")));
+	}
+}
+
 /* Takes the batch fence alone, until commit: waits for running batches, keeps new ones out. */
 void
 weir_fence_exclusive(Oid relid)
 {
 	LOCKTAG		tag = fence_tag(relid, 0, FENCE_BATCH);
 
+	if (LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL)
+		return;
+	if ((LockTimeout == 0 || LockTimeout > atoi(PATIENCE)) && !wait_a_while(&tag, PATIENCE))
+		say_who(relid);
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+}
+
+/* The same, canceling the batches that run. */
+void
+weir_fence_cancel(Oid relid)
+{
+	LOCKTAG		tag = fence_tag(relid, 0, FENCE_BATCH);
+
+	/* the signal may come between two batches: again, then */
+	do
+		weir_shared_cancel(MyDatabaseId, relid);
+	while (!wait_a_while(&tag, CANCEL_AGAIN));
 }
 
 /* Becomes the one session that is this worker of the stream, until the session ends. */

@@ -14,6 +14,8 @@ int			weir_max_workers = 128;
 int			weir_batch_rows = 10000;
 int			weir_batch_bytes = 8 * 1024 * 1024;
 int			weir_batch_interval = 5;
+int			weir_batch_timeout = 0;
+int			weir_lock_timeout = 10000;
 int			weir_worker_memory = 64;
 bool		weir_synchronous_commit = false;
 int			weir_dead_letter_retention = 7 * 24 * 3600;
@@ -37,6 +39,22 @@ define_batch(void)
 							"Sets the least time between two commits of a stream worker.",
 							"Bounds transaction ids and WAL when messages trickle in, at the cost of that much latency. Full batches do not wait.",
 							&weir_batch_interval, 5, 0, 60000,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+}
+
+/* Defines for how long a batch may take. */
+static void
+define_timeouts(void)
+{
+	DefineCustomIntVariable("weir.batch_timeout",
+							"Sets how long one transaction of a stream worker may take.",
+							"One that takes longer, in a trigger that does not end, say, is rolled back and tried again with fewer messages. 0 sets no limit. statement_timeout does not bind stream workers.",
+							&weir_batch_timeout, 0, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("weir.lock_timeout",
+							"Sets how long a stream worker waits for a lock.",
+							"A batch that waits longer is rolled back, so that nobody waits behind it for ever, and tried again. 0 sets no limit. Takes the place of lock_timeout in stream workers.",
+							&weir_lock_timeout, 10000, 0, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 }
 
@@ -67,6 +85,7 @@ void
 weir_guc_define(bool preloaded)
 {
 	define_batch();
+	define_timeouts();
 	define_workers(preloaded);
 	DefineCustomIntVariable("weir.dead_letter_retention",
 							"Sets how long dead letters are kept.",

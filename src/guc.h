@@ -13,6 +13,8 @@ extern int	weir_max_workers;
 extern int	weir_batch_rows;
 extern int	weir_batch_bytes;
 extern int	weir_batch_interval;	/* ms */
+extern int	weir_batch_timeout; /* ms; 0: none */
+extern int	weir_lock_timeout;	/* ms; 0: none */
 extern int	weir_worker_memory; /* MB */
 extern bool weir_synchronous_commit;
 extern int	weir_dead_letter_retention; /* s */

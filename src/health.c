@@ -46,17 +46,53 @@ member_int(JsonbContainer *object, const char *name, int64 otherwise)
 	return DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(value.val.numeric)));
 }
 
+/* Is a partition fetched?  A client knows all partitions of a topic, and maybe reads few. */
+static bool
+is_fetched(JsonbContainer *partitions, int64 partition)
+{
+	char		number[32];
+	JsonbContainer *known;
+	JsonbValue	state;
+
+	snprintf(number, sizeof(number), INT64_FORMAT, partition);
+	known = member_object(partitions, number);
+	if (!known || !member(known, "fetch_state", &state) || state.type != jbvString)
+		return false;
+	return !(state.val.string.len == 4 && memcmp(state.val.string.val, "none", 4) == 0) &&
+		!(state.val.string.len == 7 && memcmp(state.val.string.val, "stopped", 7) == 0);
+}
+
+/* Do we read from a broker? */
+static bool
+is_read_from(JsonbContainer *broker, JsonbContainer *partitions)
+{
+	JsonbContainer *led = member_object(broker, "toppars");
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	bool		found = false;
+
+	if (!led)
+		return false;
+	it = JsonbIteratorInit(led);
+	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+	{
+		if (token == WJB_VALUE && value.type == jbvBinary)
+			found = found || is_fetched(partitions, member_int(value.val.binary.data, "partition", -1));
+	}
+	return found;
+}
+
 /* Judges one broker, if we read from it. */
 static void
-judge_broker(JsonbContainer *broker, WeirHealth *health)
+judge_broker(JsonbContainer *broker, JsonbContainer *partitions, WeirHealth *health)
 {
-	JsonbContainer *partitions = member_object(broker, "toppars");
 	JsonbValue	state;
 	JsonbValue	name;
 	bool		up;
 	int64		silence;
 
-	if (!partitions || JsonContainerSize(partitions) == 0)
+	if (!is_read_from(broker, partitions))
 		return;
 	health->leaders++;
 	up = member(broker, "state", &state) && state.type == jbvString &&
@@ -115,7 +151,7 @@ weir_health_read(const char *statistics, const char *topic, bool read_committed,
 		while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
 		{
 			if (token == WJB_VALUE && value.type == jbvBinary)
-				judge_broker(value.val.binary.data, health);
+				judge_broker(value.val.binary.data, partitions, health);
 		}
 	}
 	if (partitions)

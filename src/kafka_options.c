@@ -98,9 +98,9 @@ static const struct
 {
 	{"isolation.level", "Set it per stream: weir.create_stream(..., isolation_level => ...)."},
 	{"auto.offset.reset", "Where a stream starts is its own: weir.create_stream(..., start_from => ...)."},
-	{"group.", "A stream keeps its offsets in its own tables and takes no part in a consumer group."},
-	{"enable.auto.commit", "A stream keeps its offsets in its own tables and commits none to Kafka."},
-	{"auto.commit.", "A stream keeps its offsets in its own tables and commits none to Kafka."},
+	{"group.", "A stream takes no part in a consumer group; weir.create_stream(..., commit_to_group => ...) tells one its offsets."},
+	{"enable.auto.commit", "A stream keeps its offsets in its own tables; weir.create_stream(..., commit_to_group => ...) also shows them to Kafka's tools."},
+	{"auto.commit.", "A stream keeps its offsets in its own tables; weir.create_stream(..., commit_to_group => ...) also shows them to Kafka's tools."},
 	{"enable.auto.offset.store", "A stream keeps its offsets in its own tables."},
 	{"offset.store.", "A stream keeps its offsets in its own tables."},
 	{"enable.partition.eof", "pg_weir sets it itself."},

@@ -211,11 +211,14 @@ begin_census(void)
 			census = NULL;
 			note_database(census_database);
 			census_after = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SLOT_RETRY_MS);
+			weir_shared_census_starved(true);
 			ereport(LOG,
 					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 					 errmsg("no process is left to look for streams in database %u", census_database),
 					 errhint("Increase max_worker_processes.")));
+			return;
 		}
+		weir_shared_census_starved(false);
 	}
 }
 
@@ -272,6 +275,19 @@ drop_handle(int i)
 	handles[i] = NULL;
 }
 
+/* Notes that there is no process for a worker, and how many others have one. */
+static void
+lack_process(int i, TimestampTz later)
+{
+	WeirCrowd	crowd;
+	char		hint[WEIR_ERROR_LEN];
+
+	weir_shared_crowd(&crowd);
+	snprintf(hint, sizeof(hint), "Increase max_worker_processes, which is %d: %d workers of streams are among those processes.",
+			 max_worker_processes, crowd.processes);
+	weir_shared_not_launched(i, "no process is left for the stream's worker", hint, later);
+}
+
 /* Asks the postmaster for a worker. */
 static void
 launch(int i, const WeirWorkerSlot *slot)
@@ -290,8 +306,7 @@ launch(int i, const WeirWorkerSlot *slot)
 	if (!RegisterDynamicBackgroundWorker(&process, &handles[i]))
 	{
 		handles[i] = NULL;
-		weir_shared_not_launched(i, "no process is left for the stream's worker",
-								 "Increase max_worker_processes.", later);
+		lack_process(i, later);
 	}
 }
 

@@ -15,6 +15,7 @@
 #include "catalog_deadletter.h"
 #include "catalog_verdict.h"
 #include "commands/trigger.h"
+#include "compat.h"
 #include "errors.h"
 #include "guc.h"
 #include "miscadmin.h"
@@ -26,14 +27,46 @@
 #include "stage.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
+#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
+#include "utils/rls.h"
 #include "utils/snapmgr.h"
+#include "utils/timeout.h"
 #include "utils/timestamp.h"
 #include "version.h"
 
+/* How long a session trusts that a partition's range need not be noted anew. */
+#define NOTED_MS 10000
+
 /* How often a session looks for dead letters that are too old, in seconds. */
 #define PURGE_INTERVAL_S 600
+
+/*
+ * Raises 42501 or 0A000 if the owner may not add rows to his stream: staging
+ * writes below where PostgreSQL would check.
+ */
+static void
+check_owner(const WeirStream *stream)
+{
+	char	   *name = quote_qualified_identifier(stream->schema, stream->name);
+
+	if (pg_class_aclcheck(stream->relid, stream->owner, ACL_INSERT) != ACLCHECK_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("role \"%s\", which owns stream \"%s\", may not insert into it",
+						GetUserNameFromId(stream->owner, false), stream->name),
+				 errhint("GRANT INSERT ON %s TO %s, then start the stream again with weir.start().",
+						 name, quote_identifier(GetUserNameFromId(stream->owner, false)))));
+	if (check_enable_rls(stream->relid, stream->owner, true) == RLS_ENABLED)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("row-level security of stream \"%s\" binds its owner, too", stream->name),
+				 errdetail("Policies are not checked for rows that a stream stages."),
+				 errhint("ALTER TABLE %s NO FORCE ROW LEVEL SECURITY, then start the stream again with weir.start().",
+						 name)));
+	pfree(name);
+}
 
 /*
  * Becomes the stream's owner for a batch.  Constraints and constraint triggers
@@ -45,6 +78,7 @@ enter_owner(const WeirStream *stream, WeirOwnerSession *session)
 {
 	ConstraintsSetStmt *immediate = makeNode(ConstraintsSetStmt);
 
+	check_owner(stream);
 	AfterTriggerSetState(immediate);
 	weir_owner_enter(stream->owner, stream->search_path, session);
 }
@@ -70,13 +104,19 @@ purge_sometimes(void)
 	weir_catalog_purge_dead_letters(weir_dead_letter_retention);
 }
 
-/* Notes which child has a partition's rows from here on, unless that is known. */
+/* Notes which child has a partition's rows from here on, unless that is known, and was lately. */
 static void
 note_range(WeirRuntime *runtime, const WeirPartitionWork *work)
 {
 	int32		partition = work->progress.partition;
 	MemoryContext old;
 
+	if (TimestampDifferenceExceeds(runtime->noted_since, GetCurrentTimestamp(), NOTED_MS))
+	{
+		bms_free(runtime->noted);
+		runtime->noted = NULL;
+		runtime->noted_since = GetCurrentTimestamp();
+	}
 	if (bms_is_member(partition + 1, runtime->noted) ||
 		!weir_catalog_note_range(runtime->relid, runtime->chunk, partition, work->expected,
 								 work->watermark, work->seen))
@@ -149,6 +189,14 @@ run(WeirRuntime *runtime, WeirBatch *batch, bool isolating, WeirCounts *counts)
 	return save(&apply, counts);
 }
 
+/* Has a batch canceled that takes too long, from now on. */
+static void
+set_timer(void)
+{
+	if (weir_batch_timeout > 0)
+		enable_timeout_after(STATEMENT_TIMEOUT, weir_batch_timeout);
+}
+
 /* Tries a batch in a transaction of its own; errors are thrown. */
 static WeirOutcome
 try_batch(Oid stream, int64 version, WeirBatch *batch, bool isolating, WeirCounts *counts)
@@ -157,6 +205,7 @@ try_batch(Oid stream, int64 version, WeirBatch *batch, bool isolating, WeirCount
 	bool		unmoved;
 
 	StartTransactionCommand();
+	set_timer();
 	(void) set_config_option("synchronous_commit", weir_synchronous_commit ? "on" : "off",
 							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 	enter_stream(stream);
@@ -204,6 +253,7 @@ try_catching(Oid stream, int64 version, WeirBatch *batch, bool isolating,
 			WEIR_RETRY : WEIR_BROKEN;
 	}
 	PG_END_TRY();
+	disable_timeout(STATEMENT_TIMEOUT, false);
 	if (outcome != WEIR_APPLIED)
 		streak = committed;
 	/* advisory locks of the session that triggers have taken: nobody else could release them */
@@ -253,7 +303,22 @@ weir_pipeline_apply(Oid stream, int64 version, WeirBatch *batch,
 	return outcome;
 }
 
-/* Lets staged rows go that are past retention. */
+/* Lets staged rows go that are past retention, and does nothing else. */
+void
+weir_pipeline_expire(Oid stream)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	StartTransactionCommand();
+	weir_fence_share(stream);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	(void) weir_rotate_expire(stream);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+}
+
+/* Lets staged rows go that are past retention, and begins new children. */
 void
 weir_pipeline_maintain(Oid stream, int longest_ms)
 {
@@ -266,6 +331,8 @@ weir_pipeline_maintain(Oid stream, int longest_ms)
 	if (now < due && now < TimestampTzPlusMilliseconds(looked_at, longest_ms))
 		return;
 	looked_at = now;
+	/* committed first: where the disk is full, the new child needs the room */
+	weir_pipeline_expire(stream);
 	StartTransactionCommand();
 	weir_fence_share(stream);
 	PushActiveSnapshot(GetTransactionSnapshot());
@@ -275,16 +342,22 @@ weir_pipeline_maintain(Oid stream, int longest_ms)
 	MemoryContextSwitchTo(context);
 }
 
-/* Leaves partitions out of the stream's watermark, in a transaction of its own. */
+/*
+ * Leaves partitions out of the stream's watermark, in a transaction of its
+ * own; not if somebody has moved them since they were found to be idle.
+ */
 void
-weir_pipeline_leave_out(Oid stream, int n, const int32 *partitions)
+weir_pipeline_leave_out(Oid stream, int64 version, int n, const int32 *partitions)
 {
 	MemoryContext context = CurrentMemoryContext;
+	WeirStream *latest;
 
 	StartTransactionCommand();
 	weir_fence_share(stream);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	weir_catalog_leave_out(stream, n, partitions);
+	latest = weir_catalog_load_stream(stream, true);
+	if (latest != NULL && latest->version == version)
+		weir_catalog_leave_out(stream, n, partitions);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);

@@ -40,17 +40,21 @@ extern WeirOutcome weir_pipeline_apply(Oid stream, int64 version, WeirBatch *bat
 									   WeirCounts *counts, ErrorData **error);
 
 /*
- * Lets staged rows go that are past retention, when it is time, in a
- * transaction of its own.  Cheap when it is not, but for a look every
- * longest_ms.  Throws.
+ * Lets staged rows go that are past retention and begins new children, when it
+ * is time, in transactions of its own.  Cheap when it is not, but for a look
+ * every longest_ms.  Throws.
  */
 extern void weir_pipeline_maintain(Oid stream, int longest_ms);
 
+/* Only lets rows go, at once: for when batches fail, as the disk may be full.  Throws. */
+extern void weir_pipeline_expire(Oid stream);
+
 /*
  * Leaves partitions out of the stream's watermark that have been idle for
- * idle_timeout, in a transaction of its own.  Throws.
+ * idle_timeout, in a transaction of its own, if the definition is still of
+ * that version.  Throws.
  */
-extern void weir_pipeline_leave_out(Oid stream, int n, const int32 *partitions);
+extern void weir_pipeline_leave_out(Oid stream, int64 version, int n, const int32 *partitions);
 
 /* Lets go of dead letters past their retention, now and then; batches do so too.  Throws. */
 extern void weir_pipeline_purge(void);

@@ -24,6 +24,7 @@
 #include "stage.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
@@ -31,8 +32,9 @@
 #include "verdict.h"
 #include "version.h"
 
-/* Letters of one transaction. */
+/* Letters of one transaction, which are all in memory. */
 #define LETTERS 500
+#define LETTERS_BYTES (4 * 1024 * 1024)
 
 /* Plans what is to come back, if the staged rows are lost. */
 void
@@ -57,16 +59,16 @@ weir_refill_plan_alone(Oid stream)
 	MemoryContextSwitchTo(context);
 }
 
-/* Gives up the rest of a range. */
+/* Gives up what is left of some ranges. */
 void
-weir_refill_lose(Oid stream, const WeirRefillRange *range)
+weir_refill_lose(Oid stream, int32 partition, int64 from, int64 to)
 {
 	MemoryContext context = CurrentMemoryContext;
 
 	StartTransactionCommand();
 	weir_fence_share(stream);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	weir_catalog_lose_refill(stream, range);
+	weir_catalog_lose_refill(stream, partition, from, to);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);
@@ -74,18 +76,33 @@ weir_refill_lose(Oid stream, const WeirRefillRange *range)
 
 /* ---- rows of one child ---- */
 
-/*
- * Locks a child, lest rotation drops it; false if it has been dropped.  Does
- * not wait: new messages would have to wait, too.
- */
+/* Rows that the table has refused in a row; a worker has one stream. */
+static WeirStreak streak;
+
+/* Locks a child, lest rotation drops it.  Does not wait: new messages would have to wait, too. */
 static bool
 lock_child(Oid chunk)
 {
-	if (!ConditionalLockRelationOid(chunk, RowExclusiveLock))
-		ereport(ERROR,
-				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-				 errmsg("a child of the stream is locked by another session")));
+	return ConditionalLockRelationOid(chunk, RowExclusiveLock);
+}
+
+static bool
+child_exists(Oid chunk)
+{
 	return SearchSysCacheExists1(RELOID, ObjectIdGetDatum(chunk));
+}
+
+/* Raises an error for a child that somebody else has locked. */
+static void
+report_locked(Oid chunk)
+{
+	char	   *name = get_rel_name(chunk);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+			 errmsg("table \"%s\", whose rows are to come back, is locked by another session",
+					name ? name : "?"),
+			 errhint("pg_locks shows which session that is.")));
 }
 
 /* Says in the log that messages give no row any more. */
@@ -113,7 +130,6 @@ put_rows(Oid stream, Oid chunk, const WeirBatch *batch, TimestampTz watermark,
 		 const int64 *max_out_of_orderness, bool isolating)
 {
 	WeirRuntime *runtime = weir_runtime_get_for(stream, chunk);
-	WeirStreak	streak = {0};
 	WeirApply	apply;
 
 	if (max_out_of_orderness != NULL)
@@ -139,6 +155,7 @@ typedef struct Attempt
 	WeirRefillRange *ranges;	/* as they will be */
 	bool		isolating;
 	bool		more;			/* letters: there may be more */
+	bool		cut;			/* messages: not all of them could be dealt with */
 } Attempt;
 
 /* Puts what has been gathered of a range into its child. */
@@ -166,7 +183,7 @@ fill_range(Attempt *attempt, WeirRefillRange *range, const WeirMessage *messages
 	Oid			stream = attempt->refill->stream;
 	int64		last = messages[n - 1].offset;
 	int			nskipped;
-	int64	   *skipped = weir_verdict_load(stream, range->partition, messages[0].offset, last, &nskipped);
+	WeirSkipped *skipped = weir_verdict_load(stream, range->partition, messages[0].offset, last, &nskipped);
 	List	   *floors = weir_catalog_load_floors(stream, range->partition, range->first_offset, last);
 	ListCell   *floor = list_head(floors);
 	WeirMessage *gathered = palloc(sizeof(WeirMessage) * n);
@@ -184,9 +201,9 @@ fill_range(Attempt *attempt, WeirRefillRange *range, const WeirMessage *messages
 			range->watermark = Max(range->watermark, ((WeirFloor *) lfirst(floor))->floor);
 			floor = lnext(floors, floor);
 		}
-		while (next < nskipped && skipped[next] < offset)
+		while (next < nskipped && skipped[next].offset < offset)
 			next++;
-		if (next == nskipped || skipped[next] != offset)
+		if (next == nskipped || skipped[next].offset != offset)
 			gathered[ngathered++] = messages[i];
 	}
 	put_gathered(attempt, range, gathered, ngathered);
@@ -194,19 +211,43 @@ fill_range(Attempt *attempt, WeirRefillRange *range, const WeirMessage *messages
 	pfree(gathered);
 }
 
-/* Returns the range that a message is still wanted for, or NULL. */
+/* Counts the ranges that begin before or at an offset of a partition, those of partitions before it included. */
+static int
+count_until(const WeirRefillRange *ranges, int nranges, int32 partition, int64 offset)
+{
+	int			low = 0;
+	int			high = nranges;
+
+	while (low < high)
+	{
+		int			middle = low + (high - low) / 2;
+		const WeirRefillRange *range = &ranges[middle];
+
+		if (range->partition < partition || (range->partition == partition && range->first_offset <= offset))
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+/* Returns the range that a message is still wanted for, or NULL.  Ranges do not overlap. */
+WeirRefillRange *
+weir_refill_range_of(WeirRefillRange *ranges, int nranges, const WeirMessage *message)
+{
+	int			n = count_until(ranges, nranges, message->partition, message->offset);
+	WeirRefillRange *range = n == 0 ? NULL : &ranges[n - 1];
+
+	if (range == NULL || range->partition != message->partition ||
+		message->offset < range->next_offset || message->offset >= range->until_offset)
+		return NULL;
+	return range;
+}
+
 static WeirRefillRange *
 range_of(const Attempt *attempt, const WeirMessage *message)
 {
-	for (int i = 0; i < attempt->refill->nranges; i++)
-	{
-		WeirRefillRange *range = &attempt->ranges[i];
-
-		if (range->partition == message->partition &&
-			message->offset >= range->next_offset && message->offset < range->until_offset)
-			return range;
-	}
-	return NULL;
+	return weir_refill_range_of(attempt->ranges, attempt->refill->nranges, message);
 }
 
 /* Moves ranges on to where their partitions have been read to. */
@@ -216,22 +257,28 @@ follow_positions(Attempt *attempt)
 	for (int p = 0; p < attempt->batch->npositions; p++)
 	{
 		const WeirPosition *position = &attempt->batch->positions[p];
+		int			n = count_until(attempt->ranges, attempt->refill->nranges,
+									position->partition, position->next_offset);
 
-		for (int i = 0; i < attempt->refill->nranges; i++)
+		for (int i = n - 1; i >= 0 && attempt->ranges[i].partition == position->partition; i--)
 		{
 			WeirRefillRange *range = &attempt->ranges[i];
 
-			if (range->partition == position->partition && position->next_offset > range->next_offset)
+			if (position->next_offset > range->next_offset)
 				range->next_offset = Min(position->next_offset, range->until_offset);
 		}
 	}
 }
 
-/* Refills the messages of a batch; false if a child is gone. */
+/*
+ * Refills the messages of a batch; false if a child is gone.  Where one is
+ * locked, what came before it need not wait.
+ */
 static bool
 fill_messages(Attempt *attempt)
 {
 	const WeirBatch *batch = attempt->batch;
+	bool		begun = false;
 
 	for (int from = 0; from < batch->nmessages;)
 	{
@@ -246,8 +293,16 @@ fill_messages(Attempt *attempt)
 		if (range != NULL)
 		{
 			if (!lock_child(range->chunk))
+			{
+				if (!begun)
+					report_locked(range->chunk);
+				attempt->cut = true;
+				return true;
+			}
+			if (!child_exists(range->chunk))
 				return false;
 			fill_range(attempt, range, &batch->messages[from], to - from);
+			begun = true;
 		}
 		from = to;
 	}
@@ -292,8 +347,9 @@ static void
 fill_letters(Attempt *attempt, const char *topic)
 {
 	WeirRefill *refill = attempt->refill;
-	List	   *letters = weir_catalog_lost_replayed(refill->stream, refill->worker, refill->parallelism, LETTERS);
-	WeirMessage *messages = palloc(sizeof(WeirMessage) * LETTERS);
+	List	   *letters = weir_catalog_lost_replayed(refill->stream, refill->worker, refill->parallelism,
+													 LETTERS, LETTERS_BYTES);
+	WeirMessage *messages = palloc(sizeof(WeirMessage) * Max(list_length(letters), 1));
 	int			n = 0;
 
 	for (int i = 0; i < list_length(letters); i++)
@@ -306,11 +362,13 @@ fill_letters(Attempt *attempt, const char *topic)
 		if (i + 1 < list_length(letters) && are_alike(letter, list_nth(letters, i + 1)))
 			continue;
 		part.nmessages = n;
-		if (lock_child(letter->chunk))
+		if (!lock_child(letter->chunk))
+			report_locked(letter->chunk);
+		if (child_exists(letter->chunk))
 			(void) put_rows(refill->stream, letter->chunk, &part, letter->watermark, NULL, attempt->isolating);
 		n = 0;
 	}
-	attempt->more = list_length(letters) == LETTERS;
+	attempt->more = letters != NIL;
 }
 
 /* ---- transactions ---- */
@@ -360,6 +418,7 @@ try_catching(Attempt *attempt, MemoryContext context, ErrorData **error)
 	WeirRefill *refill = attempt->refill;
 
 	*error = NULL;
+	attempt->cut = false;
 	memcpy(attempt->ranges, refill->ranges, sizeof(WeirRefillRange) * refill->nranges);
 	PG_TRY();
 	{
@@ -376,6 +435,8 @@ try_catching(Attempt *attempt, MemoryContext context, ErrorData **error)
 		outcome = weir_error_fate((*error)->sqlerrcode) == WEIR_FATE_ENVIRONMENT ? WEIR_RETRY : WEIR_BROKEN;
 	}
 	PG_END_TRY();
+	if (outcome != WEIR_APPLIED)
+		weir_streak_end(&streak);
 	/* advisory locks of the session that functions have taken: nobody else could release them */
 	LockReleaseAll(USER_LOCKMETHOD, true);
 	MemoryContextSwitchTo(context);
@@ -406,11 +467,13 @@ run(Attempt *attempt, ErrorData **error)
 
 /* Brings back the rows of messages that have been read again. */
 WeirOutcome
-weir_refill_apply(WeirRefill *refill, const WeirBatch *batch, ErrorData **error)
+weir_refill_apply(WeirRefill *refill, const WeirBatch *batch, bool *cut, ErrorData **error)
 {
 	Attempt		attempt = {.refill = refill,.batch = batch};
+	WeirOutcome outcome = run(&attempt, error);
 
-	return run(&attempt, error);
+	*cut = attempt.cut;
+	return outcome;
 }
 
 /* Brings back rows of replayed dead letters. */

@@ -50,24 +50,36 @@ drop_chunk(Oid chunk)
 	return true;
 }
 
-/* Begins a new child and drops old ones. */
+/* Drops old children. */
+bool
+weir_rotate_expire(Oid stream)
+{
+	bool		dropped_all = true;
+	ListCell   *lc;
+
+	foreach(lc, weir_catalog_expired_chunks(stream))
+		dropped_all &= drop_chunk(lfirst_oid(lc));
+	CommandCounterIncrement();
+	return dropped_all;
+}
+
+/* Drops old children and begins a new one. */
 TimestampTz
 weir_rotate(Oid stream)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz due = weir_catalog_rotation_due(stream);
-	bool		waiting = false;
-	ListCell   *lc;
+	bool		done;
 
 	if (due > now)
 		return due;
+	done = weir_rotate_expire(stream);
 	if (weir_catalog_chunk_full_at(stream) <= now)
-		waiting |= !begin_chunk(stream);
-	foreach(lc, weir_catalog_expired_chunks(stream))
-		waiting |= !drop_chunk(lfirst_oid(lc));
-	CommandCounterIncrement();
-
-	if (waiting)
+	{
+		done &= begin_chunk(stream);
+		CommandCounterIncrement();
+	}
+	if (!done)
 		return TimestampTzPlusMilliseconds(now, TRY_AGAIN_MS);
 	return weir_catalog_rotation_due(stream);
 }

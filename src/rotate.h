@@ -20,6 +20,9 @@
  */
 extern TimestampTz weir_rotate(Oid stream);
 
+/* Does the first half of it only, which takes no room on the disk; false if some child is in use. */
+extern bool weir_rotate_expire(Oid stream);
+
 /* Has weir_rotate called just before the current transaction commits, if it is time. */
 extern void weir_rotate_at_commit(Oid stream);
 

@@ -184,6 +184,22 @@ weir_runtime_get(Oid relid)
 	return weir_runtime_get_for(relid, InvalidOid);
 }
 
+/* Is a batch of a stream being applied, and has called us? */
+bool
+weir_runtime_is_busy(Oid relid)
+{
+	HASH_SEQ_STATUS status;
+	RuntimeEntry *entry;
+	bool		busy = false;
+
+	if (runtimes == NULL)
+		return false;
+	hash_seq_init(&status, runtimes);
+	while ((entry = hash_seq_search(&status)) != NULL)
+		busy = busy || (entry->key.relid == relid && entry->runtime != NULL && entry->runtime->busy);
+	return busy;
+}
+
 /* Forgets that a batch was being applied, and lets go of its rows. */
 static void
 release(WeirRuntime *runtime)

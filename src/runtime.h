@@ -25,6 +25,7 @@ typedef struct WeirRuntime
 	bool		valid;			/* cleared when the definition or a table changes */
 	bool		busy;			/* a batch is being applied with it */
 	Bitmapset  *noted;			/* partitions + 1 whose range in this child is in the catalogue */
+	TimestampTz noted_since;	/* when that was empty */
 	MemoryContext context;		/* of all below */
 	WeirStream *stream;
 	Oid			chunk;			/* child that takes the rows */
@@ -55,6 +56,9 @@ extern WeirRuntime *weir_runtime_get_for(Oid relid, Oid chunk);
  * of them, their caches may be in any state.
  */
 extern void weir_runtime_recompile(WeirRuntime *runtime, Relation child);
+
+/* Is a batch of a stream being applied, so that one of its triggers has called us? */
+extern bool weir_runtime_is_busy(Oid relid);
 
 /* Forgets that a batch was being applied, and lets go of its rows. */
 extern void weir_runtime_release(Oid relid);

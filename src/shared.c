@@ -29,6 +29,8 @@ typedef struct SharedState
 	LWLock	   *lock;
 	struct PGPROC *launcher;	/* NULL: not running */
 	bool		census_done;
+	bool		census_starved; /* no process was left for it */
+	bool		homeless;		/* a census found no slot for some worker */
 	bool		ring_all;
 	int			nrings;
 	Oid			rings[MAX_RINGS];
@@ -195,6 +197,42 @@ weir_shared_wake(Oid dboid, Oid stream)
 	LWLockRelease(shared->lock);
 }
 
+/* Cancels the batches that the workers of a stream, or of a whole database, are applying. */
+void
+weir_shared_cancel(Oid dboid, Oid stream)
+{
+	if (!shared)
+		return;
+	/* under the lock, or the pid might be another process's */
+	LWLockAcquire(shared->lock, LW_SHARED);
+	for (int i = 0; i < shared->nslots; i++)
+	{
+		WeirWorkerSlot *slot = &shared->slots[i];
+
+		if (slot->in_use && slot->dboid == dboid && slot->proc &&
+			(slot->stream == stream || !OidIsValid(stream)))
+			(void) kill(slot->pid, SIGINT);
+	}
+	LWLockRelease(shared->lock);
+}
+
+/* Counts the workers. */
+void
+weir_shared_crowd(WeirCrowd *crowd)
+{
+	memset(crowd, 0, sizeof(*crowd));
+	if (!shared)
+		return;
+	LWLockAcquire(shared->lock, LW_SHARED);
+	for (int i = 0; i < shared->nslots; i++)
+	{
+		crowd->slots_used += shared->slots[i].in_use;
+		crowd->processes += shared->slots[i].proc != NULL;
+	}
+	crowd->no_scheduler = shared->census_starved;
+	LWLockRelease(shared->lock);
+}
+
 /* Marks every worker of a database as not wanted; returns how many are alive. */
 int
 weir_shared_retire(Oid dboid)
@@ -260,6 +298,15 @@ weir_shared_launcher_take_ring(Oid *dboid)
 		rung = false;
 	LWLockRelease(shared->lock);
 	return rung;
+}
+
+/* Notes whether there was a process for the census that is due. */
+void
+weir_shared_census_starved(bool starved)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	shared->census_starved = starved;
+	LWLockRelease(shared->lock);
 }
 
 /* Notes whether a census has come to its end. */
@@ -337,6 +384,18 @@ weir_shared_not_launched(int i, const char *error, const char *hint, TimestampTz
 	LWLockRelease(shared->lock);
 }
 
+/* Empties a slot, and has workers without one looked for again; the caller holds the lock. */
+static void
+free_slot(WeirWorkerSlot *slot)
+{
+	memset(slot, 0, sizeof(*slot));
+	if (!shared->homeless)
+		return;
+	shared->homeless = false;
+	shared->ring_all = true;
+	nudge_launcher();
+}
+
 /* Frees a slot whose worker is not wanted and not there. */
 void
 weir_shared_free_slot(int i)
@@ -344,8 +403,8 @@ weir_shared_free_slot(int i)
 	WeirWorkerSlot *slot = &shared->slots[i];
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	if (!slot->wanted && !slot->launched && slot->proc == NULL)
-		memset(slot, 0, sizeof(*slot));
+	if (slot->in_use && !slot->wanted && !slot->launched && slot->proc == NULL)
+		free_slot(slot);
 	LWLockRelease(shared->lock);
 }
 
@@ -418,6 +477,7 @@ weir_shared_set_wanted(Oid dboid, const List *wanted)
 		if (slot->in_use && slot->dboid == dboid && !slot->wanted)
 			nudge_worker(slot);
 	}
+	shared->homeless |= homeless > 0;
 	nudge_launcher();
 	LWLockRelease(shared->lock);
 
@@ -439,10 +499,17 @@ worker_depart(int code, Datum arg)
 	slot->proc = NULL;
 	slot->launched = false;
 	slot->start_after = 0;
+	pg_atomic_write_u64(&slot->batch_since, 0);
 	if (my_leave == WEIR_LEAVE_STOP)
-		memset(slot, 0, sizeof(*slot));
+		free_slot(slot);
 	else
 	{
+		if (my_leave == WEIR_LEAVE_LOST && slot->state == WEIR_STARTING)
+		{
+			strlcpy(slot->last_error, "the stream's worker ended before it had started", WEIR_ERROR_LEN);
+			strlcpy(slot->last_hint, "The server log says why.", WEIR_ERROR_LEN);
+			slot->last_error_at = GetCurrentTimestamp();
+		}
 		/* A failure stays readable until the next process says better. */
 		if (slot->state != WEIR_FAILED)
 			enter_state(slot, WEIR_STARTING);
@@ -521,6 +588,13 @@ weir_shared_take_wake(bool *wanted)
 	*wanted = slot->wanted;
 	LWLockRelease(shared->lock);
 	return woken;
+}
+
+/* Notes when this worker's batch began. */
+void
+weir_shared_set_batch(TimestampTz since)
+{
+	pg_atomic_write_u64(&shared->slots[my_slot].batch_since, (uint64) since);
 }
 
 /* Says how this process means to leave. */

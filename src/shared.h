@@ -11,6 +11,7 @@
 
 #include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
+#include "port/atomics.h"
 
 struct PGPROC;
 
@@ -42,6 +43,7 @@ typedef struct WeirWorkerSlot
 	char		last_error[WEIR_ERROR_LEN]; /* empty: none */
 	char		last_hint[WEIR_ERROR_LEN];
 	TimestampTz last_error_at;
+	pg_atomic_uint64 batch_since;	/* a TimestampTz: when the running batch began; 0: none runs. Not under the lock */
 
 	/* Between the launcher, the census and the worker. */
 	bool		wanted;			/* false: the worker leaves and frees the slot */
@@ -82,6 +84,19 @@ extern void weir_shared_ring(Oid dboid);
 /* Wakes the workers of a stream, so that they look at their definition.  Safe after commit. */
 extern void weir_shared_wake(Oid dboid, Oid stream);
 
+/* Cancels the batches that the workers of a stream (InvalidOid: of all streams of a database) are applying. */
+extern void weir_shared_cancel(Oid dboid, Oid stream);
+
+/* How many workers there are, and why there are no more. */
+typedef struct WeirCrowd
+{
+	int			slots_used;		/* of weir_shared_nslots() */
+	int			processes;		/* those that have a process */
+	bool		no_scheduler;	/* no process was left to look which streams are wanted */
+} WeirCrowd;
+
+extern void weir_shared_crowd(WeirCrowd *crowd);
+
 /* Sends all workers of a database away; returns how many processes are still there. */
 extern int	weir_shared_retire(Oid dboid);
 
@@ -94,6 +109,7 @@ extern void weir_shared_free_slot(int i);
 
 /* Did the census that was begun come to its end? */
 extern void weir_shared_census_begin(void);
+extern void weir_shared_census_starved(bool starved);
 extern void weir_shared_census_end(void);
 extern bool weir_shared_census_done(void);
 
@@ -105,6 +121,7 @@ extern bool weir_shared_attach(int i, WeirWorkerSlot *copy);
 extern void weir_shared_set_state(WeirWorkerState state, const char *error, const char *hint,
 								  TimestampTz next_try);
 extern bool weir_shared_take_wake(bool *wanted);
+extern void weir_shared_set_batch(TimestampTz since);	/* 0: none runs */
 extern void weir_shared_set_leave(WeirLeave leave);
 
 #endif							/* WEIR_SHARED_H */

@@ -4,6 +4,8 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
+
 #include "common/int.h"
 #include "datatype/timestamp.h"
 #include "lib/stringinfo.h"
@@ -78,4 +80,20 @@ weir_option_check_number(const char *parameter, int value, int least, int greate
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("parameter \"%s\" must be between %d and %d", parameter, least, greatest)));
+}
+
+/* Checks the name of a consumer group: what Kafka takes, and tools can show on a line. */
+void
+weir_option_check_group(const char *parameter, const char *value)
+{
+	Size		len = strlen(value);
+	bool		plain = len > 0 && len <= 249;
+
+	for (const char *p = value; *p != '\0'; p++)
+		plain = plain && !iscntrl((unsigned char) *p);
+	if (!plain)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for parameter \"%s\": \"%s\"", parameter, value),
+				 errhint("The name of a consumer group has 1 to 249 bytes, without control characters.")));
 }

@@ -14,6 +14,9 @@
 /* All raise 22023 (or what they say), naming the parameter. NULL values pass. */
 extern void weir_option_check_word(const char *parameter, const char *value, const char *const *allowed);
 extern void weir_option_check_duration(const char *parameter, const Interval *value, bool zero_allowed);
+/* The name of a consumer group. */
+extern void weir_option_check_group(const char *parameter, const char *value);
+
 extern void weir_option_check_number(const char *parameter, int value, int least, int greatest);
 
 /* The words that some options may be; NULL at the end. */

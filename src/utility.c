@@ -27,6 +27,7 @@
 
 /* How long a command waits for workers to leave; PostgreSQL itself then waits for 5 s more. */
 #define FAREWELL_MS 3000
+#define CANCEL_MS 500			/* batches that are not over by then are canceled */
 #define LOOK_MS 10
 
 static ProcessUtility_hook_type next_hook = NULL;
@@ -101,7 +102,8 @@ static void
 send_workers_away(Oid dboid)
 {
 	static uint32 wait_event = 0;
-	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), FAREWELL_MS);
+	TimestampTz begin = GetCurrentTimestamp();
+	TimestampTz until = TimestampTzPlusMilliseconds(begin, FAREWELL_MS);
 
 	if (wait_event == 0)
 		wait_event = weir_wait_event("WeirUtilityFarewell");
@@ -110,6 +112,8 @@ send_workers_away(Oid dboid)
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, LOOK_MS, wait_event);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
+		if (TimestampDifferenceExceeds(begin, GetCurrentTimestamp(), CANCEL_MS))
+			weir_shared_cancel(dboid, InvalidOid);
 	}
 }
 

@@ -3,9 +3,9 @@
  *	  The verdict log: offsets that were consumed and gave no row.
  *
  * What a batch has skipped of a partition is one row of the log, encoded as
- * pairs of (offsets not skipped, offsets skipped), from the row's first_offset
- * on, each number in groups of seven bits, the lowest first.  Two bytes for
- * each that is skipped alone, or for each hundred that are skipped in a row.
+ * pairs of (offsets not skipped, offsets skipped * 8 + why), from the row's
+ * first_offset on, each number in groups of seven bits, the lowest first.  Two
+ * bytes for each that is skipped alone, three for a thousand in a row.
  *
  * catalog_verdict.c has the table.
  */
@@ -14,6 +14,9 @@
 #include "catalog_verdict.h"
 #include "lib/stringinfo.h"
 #include "verdict.h"
+
+/* Bits of the second number that say why. */
+#define WHY_BITS 3
 
 /* Starts an empty list. */
 void
@@ -25,7 +28,7 @@ weir_verdict_init(WeirVerdicts *verdicts, MemoryContext context)
 
 /* Adds an offset. */
 void
-weir_verdict_add(WeirVerdicts *verdicts, int32 partition, int64 offset)
+weir_verdict_add(WeirVerdicts *verdicts, int32 partition, int64 offset, WeirVerdict verdict)
 {
 	if (verdicts->count == verdicts->room)
 	{
@@ -36,7 +39,7 @@ weir_verdict_add(WeirVerdicts *verdicts, int32 partition, int64 offset)
 			repalloc_huge(verdicts->items, room * sizeof(WeirSkipped));
 		verdicts->room = (int) room;
 	}
-	verdicts->items[verdicts->count++] = (WeirSkipped) {partition, offset};
+	verdicts->items[verdicts->count++] = (WeirSkipped) {partition, verdict, offset};
 }
 
 /* Orders by partition and offset. */
@@ -94,10 +97,11 @@ encode(const WeirSkipped *items, int n)
 	{
 		int			run = 1;
 
-		while (i + run < n && items[i + run].offset == items[i].offset + run)
+		while (i + run < n && items[i + run].offset == items[i].offset + run &&
+			   items[i + run].verdict == items[i].verdict)
 			run++;
 		put_number(&bytes, items[i].offset - at);
-		put_number(&bytes, run);
+		put_number(&bytes, (uint64) run << WHY_BITS | items[i].verdict);
 		at = items[i].offset + run;
 		i += run;
 	}
@@ -126,9 +130,9 @@ weir_verdict_log(WeirVerdicts *verdicts, Oid stream, Oid chunk)
 	}
 }
 
-/* Appends those offsets of a row that are within from .. to; returns how many there are then.  Without offsets it counts only. */
+/* Appends those offsets of a row that are within from .. to; returns how many there are then.  Without room it counts only. */
 static int
-decode(const WeirVerdictRow *row, int64 from, int64 to, int64 *offsets, int n)
+decode(const WeirVerdictRow *row, int32 partition, int64 from, int64 to, WeirSkipped *skipped, int n)
 {
 	const uint8 *at = (const uint8 *) VARDATA(row->skipped);
 	const uint8 *end = at + VARSIZE(row->skipped) - VARHDRSZ;
@@ -140,12 +144,13 @@ decode(const WeirVerdictRow *row, int64 from, int64 to, int64 *offsets, int n)
 	while (get_number(&at, end, &gap) && get_number(&at, end, &run))
 	{
 		int64		first = offset + (int64) gap;
-		int64		past = first + (int64) run;
+		int64		past = first + (int64) (run >> WHY_BITS);
+		WeirVerdict verdict = run & ((1 << WHY_BITS) - 1);
 
 		for (int64 o = Max(first, from); o < past && o <= to; o++, n++)
 		{
-			if (offsets != NULL)
-				offsets[n] = o;
+			if (skipped != NULL)
+				skipped[n] = (WeirSkipped) {partition, verdict, o};
 		}
 		offset = past;
 	}
@@ -153,22 +158,22 @@ decode(const WeirVerdictRow *row, int64 from, int64 to, int64 *offsets, int n)
 }
 
 /* Returns the offsets of a range that were skipped. */
-int64 *
+WeirSkipped *
 weir_verdict_load(Oid stream, int32 partition, int64 from, int64 to, int *n)
 {
 	List	   *rows = weir_catalog_load_verdicts(stream, partition, from, to);
-	int64	   *offsets = NULL;
+	WeirSkipped *skipped = NULL;
 	ListCell   *lc;
 
 	*n = 0;
 	foreach(lc, rows)
-		*n = decode(lfirst(lc), from, to, NULL, *n);
+		*n = decode(lfirst(lc), partition, from, to, NULL, *n);
 	if (*n > 0)
-		offsets = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(int64) * *n);
+		skipped = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(WeirSkipped) * *n);
 	*n = 0;
-	if (offsets == NULL)
+	if (skipped == NULL)
 		return NULL;
 	foreach(lc, rows)
-		*n = decode(lfirst(lc), from, to, offsets, *n);
-	return offsets;
+		*n = decode(lfirst(lc), partition, from, to, skipped, *n);
+	return skipped;
 }

@@ -5,7 +5,8 @@
  * The loop: take what librdkafka has fetched, cut a batch, have pipeline.c
  * apply it, and sleep on latch and pipe when there is nothing.  Which
  * partitions and from where is worker_source.c's, what the state is called
- * and where it shows worker_state.c's.
+ * and where it shows worker_state.c's, what a consumer group is told
+ * worker_group.c's.
  *
  * Faults have one way out: whatever throws, or comes back from the pipeline
  * as an error, ends in take_failure(), which tries again from the applied
@@ -43,6 +44,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "worker.h"
+#include "worker_group.h"
 #include "worker_refill.h"
 #include "worker_source.h"
 #include "worker_state.h"
@@ -51,6 +53,11 @@
 #define RETRY_LAST_MS 30000
 /* Where only the broker is missed, waiting long would gain nothing. */
 #define RETRY_LAST_CONNECT_MS 5000
+/* An attempt at a lock has waited already. */
+#define RETRY_LAST_LOCK_MS 1000
+
+/* An attempt takes so many times less than the one that failed, and more than the one that went well. */
+#define PART_FACTOR 4
 
 #define FENCE_RETRY_MS 200
 #define REFRESH_MS 10000		/* looking for new partitions */
@@ -71,6 +78,7 @@ typedef struct Worker
 	WeirStream *stream;			/* NULL: not loaded yet */
 	WeirSource	source;
 	WeirRefiller refiller;
+	WeirGroup	group;
 	WaitEventSet *waits;
 	bool		waits_for_refill;	/* its consumer is among them */
 
@@ -82,6 +90,7 @@ typedef struct Worker
 	bool		drained;		/* the last poll got less than it wanted */
 
 	int			retries;		/* failures in a row */
+	int			part;			/* how many messages to try in one transaction */
 	TimestampTz last_commit;
 	TimestampTz last_message;
 	TimestampTz next_refresh;
@@ -101,10 +110,15 @@ weir_worker_wake(Oid dboid, Oid stream)
 
 /* ---- coming and going ---- */
 
+/* The one that this process is. */
+static Worker *self;
+
 /* Ends the process; the slot says what is to follow. */
 static void pg_attribute_noreturn()
 leave(WeirLeave how)
 {
+	if (how == WEIR_LEAVE_STOP && weir_shared_is_well(weir_worker_current()))
+		weir_group_leave(&self->group, self->stream, &self->source);
 	if (weir_worker_current() != WEIR_STOPPING)
 		weir_worker_enter(WEIR_STOPPING, NULL, NULL, 0);
 	weir_shared_set_leave(how);
@@ -123,15 +137,40 @@ was_woken(void)
 	return woken;
 }
 
+/* Sets a setting, if this version of PostgreSQL has it, over what the database or a role says. */
+static void
+pin(const char *name, const char *value)
+{
+	if (GetConfigOption(name, true, false) != NULL)
+		SetConfigOption(name, value, PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+/*
+ * What the database or a role sets for sessions must not keep batches from
+ * being written.  Most timeouts bind only what clients send.
+ */
+static void
+pin_settings(void)
+{
+	pin("default_transaction_isolation", "read committed");
+	pin("default_transaction_read_only", "off");
+	pin("default_transaction_deferrable", "off");
+	pin("transaction_timeout", "0");	/* from 17 on; weir.batch_timeout does it without ending the process */
+	pin("lock_timeout", psprintf("%d", weir_lock_timeout));
+}
+
 /* Does what any wait and any loop must do; true if the worker was woken. */
 static bool
 pay_attention(void)
 {
+	/* There is no batch that pg_cancel_backend() could mean. */
+	QueryCancelPending = false;
 	CHECK_FOR_INTERRUPTS();
 	if (ConfigReloadPending)
 	{
 		ConfigReloadPending = false;
 		ProcessConfigFile(PGC_SIGHUP);
+		pin_settings();
 	}
 	return was_woken();
 }
@@ -157,6 +196,18 @@ pause_for(long ms)
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, left, wait_event);
 		ResetLatch(MyLatch);
 	}
+}
+
+/* The longest pause that an error is worth. */
+static long
+longest_pause(const Worker *worker, int sqlstate)
+{
+	if (sqlstate == ERRCODE_LOCK_NOT_AVAILABLE)
+		return RETRY_LAST_LOCK_MS;
+	if (!worker->source.consumer || sqlstate == ERRCODE_UNDEFINED_FILE ||
+		ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_CONNECTION_EXCEPTION)
+		return RETRY_LAST_CONNECT_MS;
+	return RETRY_LAST_MS;
 }
 
 /* How long to wait before the next attempt: exponential, with jitter. */
@@ -190,6 +241,7 @@ allocate_batch(Worker *worker)
 	WeirStream *stream = worker->stream;
 
 	worker->max_messages = stream->batch_rows;
+	worker->part = worker->max_messages;
 	worker->max_bytes = Min((Size) stream->batch_bytes, (Size) weir_worker_memory * 1024 * 1024 / 4);
 	worker->batch.messages = MemoryContextAllocHuge(TopMemoryContext,
 													sizeof(WeirMessage) * worker->max_messages);
@@ -332,6 +384,7 @@ prepare(Worker *worker)
 	}
 	weir_source_assign(&worker->source, worker->stream);
 	weir_refiller_begin(&worker->refiller, worker->stream, worker->slot.worker);
+	weir_group_begin(&worker->group);
 	allocate_positions(worker);
 	MemoryContextReset(worker->batch_context);
 
@@ -470,32 +523,104 @@ batch_due(const Worker *worker)
 	return 0;
 }
 
+/* Returns what is known of the remedy for an error. */
+static const char *
+hint_of(const ErrorData *error)
+{
+	const char *hint = error->hint ? error->hint : weir_error_hint(error->sqlerrcode);
+
+	if (error->hint == NULL && error->detail != NULL)
+		return hint ? psprintf("%s %s", error->detail, hint) : error->detail;
+	return hint;
+}
+
+/* Shows an error of the environment, and waits before the next attempt; true if woken. */
+static bool
+wait_for_better(Worker *worker, ErrorData *error)
+{
+	long		wait = backoff(worker, longest_pause(worker, error->sqlerrcode));
+
+	weir_error_explain(error);
+	weir_worker_enter(WEIR_RETRYING, error->message, hint_of(error),
+					  TimestampTzPlusMilliseconds(GetCurrentTimestamp(), wait));
+	return pause_for(wait);
+}
+
+/* Applies messages [from, from + n) of the batch in hand; with the last of them go npositions. */
+static WeirOutcome
+apply_part(Worker *worker, int from, int n, int npositions, ErrorData **error)
+{
+	WeirBatch	part = worker->batch;
+	WeirCounts	counts;
+	WeirOutcome outcome;
+
+	part.messages += from;
+	part.nmessages = n;
+	part.npositions = from + n == worker->batch.nmessages ? npositions : 0;
+
+	MemoryContextSwitchTo(worker->batch_context);
+	weir_shared_set_batch(GetCurrentTimestamp());
+	outcome = weir_pipeline_apply(worker->slot.stream, worker->stream->version, &part, &counts, error);
+	weir_shared_set_batch(0);
+	MemoryContextSwitchTo(worker->batch_context);
+	return outcome;
+}
+
+/*
+ * Deals with an attempt that the environment has failed; false if woken.  The
+ * next one takes fewer messages: what has been staged in vain stays in the
+ * child until that is dropped, and less may get through where more does not.
+ */
+static bool
+endure(Worker *worker, int attempted, ErrorData *error)
+{
+	worker->part = Max(attempted / PART_FACTOR, 1);
+	if (wait_for_better(worker, error))
+		return false;
+	FreeErrorData(error);
+	take_fence(worker);
+	/* it may be the disk that is full */
+	if (worker->slot.worker == 0)
+		weir_pipeline_expire(worker->slot.stream);
+	return true;
+}
+
+/* Notes that the batch in hand is applied. */
+static void
+finish_batch(Worker *worker)
+{
+	worker->retries = 0;
+	release_batch(worker);
+	(void) pgstat_report_stat(false);
+	if (weir_worker_current() == WEIR_RETRYING && !worker->partly_silent)
+		weir_worker_enter(busy_state(worker), NULL, NULL, 0);
+}
+
 /* Applies the batch in hand; false if the partitions must be assigned anew. */
 static bool
 apply_batch(Worker *worker)
 {
-	worker->batch.npositions = weir_consumer_positions(worker->source.consumer, worker->batch.positions);
-	for (;;)
-	{
-		WeirCounts	counts;
-		ErrorData  *error = NULL;
-		WeirOutcome outcome;
-		long		wait;
+	int			npositions = weir_consumer_positions(worker->source.consumer, worker->batch.positions);
+	int			done = 0;
+	bool		applied;
 
-		MemoryContextSwitchTo(worker->batch_context);
-		outcome = weir_pipeline_apply(worker->slot.stream, worker->stream->version,
-									  &worker->batch, &counts, &error);
-		MemoryContextSwitchTo(worker->batch_context);
-		switch (outcome)
+	do
+	{
+		int			n = Min(worker->batch.nmessages - done, worker->part);
+		ErrorData  *error = NULL;
+
+		applied = false;
+		switch (apply_part(worker, done, n, npositions, &error))
 		{
 			case WEIR_APPLIED:
+				applied = true;
 				worker->last_commit = GetCurrentTimestamp();
-				worker->retries = 0;
-				release_batch(worker);
-				(void) pgstat_report_stat(false);
-				if (weir_worker_current() == WEIR_RETRYING && !worker->partly_silent)
-					weir_worker_enter(busy_state(worker), NULL, NULL, 0);
-				return true;
+				weir_group_applied(&worker->group);
+				worker->part = Min(worker->part, worker->max_messages / PART_FACTOR + 1) * PART_FACTOR;
+				done += n;
+				if (done < worker->batch.nmessages && pay_attention())
+					return false;
+				break;
 			case WEIR_CHANGED:
 				/* If it keeps happening, not as fast as we can. */
 				(void) pause_for(backoff(worker, RETRY_LAST_CONNECT_MS));
@@ -504,16 +629,13 @@ apply_batch(Worker *worker)
 				ReThrowError(error);
 				break;
 			case WEIR_RETRY:
-				wait = backoff(worker, RETRY_LAST_MS);
-				weir_worker_enter(WEIR_RETRYING, error->message, error->hint,
-								  TimestampTzPlusMilliseconds(GetCurrentTimestamp(), wait));
-				FreeErrorData(error);
-				if (pause_for(wait))
+				if (!endure(worker, n, error))
 					return false;
-				take_fence(worker);
 				break;
 		}
-	}
+	} while (!applied || done < worker->batch.nmessages);
+	finish_batch(worker);
+	return true;
 }
 
 /* Shows a stream as idle that has been read to its end, and stayed there for a while. */
@@ -542,7 +664,7 @@ leave_out_idle(Worker *worker)
 	partitions = MemoryContextAlloc(worker->batch_context, sizeof(int32) * worker->source.npartitions);
 	n = weir_consumer_idle(worker->source.consumer, worker->stream->idle_timeout, partitions);
 	if (n > 0)
-		weir_pipeline_leave_out(worker->slot.stream, n, partitions);
+		weir_pipeline_leave_out(worker->slot.stream, worker->stream->version, n, partitions);
 	pfree(partitions);
 }
 
@@ -595,6 +717,7 @@ sleep_for_news(Worker *worker, TimestampTz due)
 	long		ms;
 
 	sooner(&until, due);
+	sooner(&until, worker->group.due);
 	if (weir_worker_current() == WEIR_RUNNING)
 		sooner(&until, TimestampTzPlusMilliseconds(worker->last_message, IDLE_MS));
 	if (worker->doubt_since != 0 && weir_worker_current() != WEIR_RETRYING)
@@ -632,7 +755,10 @@ refill_a_little(Worker *worker)
 	WeirRefillStep step;
 
 	if (weir_worker_current() != WEIR_REFILLING)
+	{
+		weir_refiller_attend(&worker->refiller);
 		return WEIR_REFILL_NOTHING;
+	}
 	step = weir_refiller_step(&worker->refiller, worker->stream);
 	MemoryContextSwitchTo(worker->batch_context);
 	if (worker->refiller.dead)
@@ -647,7 +773,26 @@ refill_a_little(Worker *worker)
 	}
 	else if (worker->refiller.source.consumer && !worker->waits_for_refill)
 		make_wait_set(worker);
+	if (step == WEIR_REFILL_POSTPONED)
+	{
+		weir_worker_enter(WEIR_REFILLING, worker->refiller.trouble.message, worker->refiller.trouble.hint,
+						  worker->refiller.next_try);
+		take_fence(worker);
+	}
+	else if (step == WEIR_REFILL_PROGRESS)
+		weir_worker_enter(WEIR_REFILLING, NULL, NULL, worker->refiller.next_try);
 	return step;
+}
+
+/* Does what is due beside batches, however busy the stream is; false if it must be looked at anew. */
+static bool
+keep_house(Worker *worker, TimestampTz now)
+{
+	notice_idleness(worker, now);
+	leave_out_idle(worker);
+	if (worker->slot.worker == 0)
+		weir_pipeline_maintain(worker->slot.stream, is_calm(worker, now) ? CALM_MS : REFRESH_MS);
+	return refresh(worker, now);
 }
 
 /* Consumes until something must be looked at anew. */
@@ -660,30 +805,24 @@ consume(Worker *worker)
 	{
 		TimestampTz now;
 		TimestampTz due;
+		bool		busy;
 
 		MemoryContextSwitchTo(worker->batch_context);
 		if (pay_attention() || !handle_events(worker))
 			return;
+		weir_group_step(&worker->group, worker->stream, &worker->source);
 		fill_batch(worker);
 		if (!handle_events(worker))
 			return;
 		now = GetCurrentTimestamp();
 		due = batch_due(worker);
-		if (due != 0 && due <= now)
-		{
-			if (!apply_batch(worker))
-				return;
-			step = refill_a_little(worker);
-			continue;
-		}
-		notice_idleness(worker, now);
-		leave_out_idle(worker);
-		if (worker->slot.worker == 0)
-			weir_pipeline_maintain(worker->slot.stream, is_calm(worker, now) ? CALM_MS : REFRESH_MS);
-		if (!refresh(worker, now))
+		busy = due != 0 && due <= now;
+		if (busy && !apply_batch(worker))
+			return;
+		if (!keep_house(worker, now))
 			return;
 		step = refill_a_little(worker);
-		if (step == WEIR_REFILL_NOTHING)
+		if (!busy && step == WEIR_REFILL_NOTHING)
 			sleep_for_news(worker, due);
 	}
 }
@@ -703,6 +842,7 @@ stay_failed(Worker *worker)
 	{
 		while (worker->source.consumer && weir_consumer_event(worker->source.consumer, &event))
 			;
+		weir_refiller_attend(&worker->refiller);
 		/* Nobody wakes us when the extension is dropped, or the stream gets another owner. */
 		if (worker->stream)
 			load_definition(worker);
@@ -713,24 +853,15 @@ stay_failed(Worker *worker)
 
 /* Decides what becomes of an error. */
 static void
-take_failure(Worker *worker, const ErrorData *error)
+take_failure(Worker *worker, ErrorData *error)
 {
-	long		longest = RETRY_LAST_MS;
-	long		wait;
-
-	if (weir_error_fate(error->sqlerrcode) != WEIR_FATE_ENVIRONMENT)
+	if (weir_error_fate(error->sqlerrcode) == WEIR_FATE_ENVIRONMENT)
 	{
-		weir_worker_enter(WEIR_FAILED, error->message, error->hint ? error->hint : error->detail, 0);
-		stay_failed(worker);
+		(void) wait_for_better(worker, error);
+		return;
 	}
-	if (!worker->source.consumer ||
-		ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_CONNECTION_EXCEPTION ||
-		error->sqlerrcode == ERRCODE_UNDEFINED_FILE)
-		longest = RETRY_LAST_CONNECT_MS;
-	wait = backoff(worker, longest);
-	weir_worker_enter(WEIR_RETRYING, error->message, error->hint,
-					  TimestampTzPlusMilliseconds(GetCurrentTimestamp(), wait));
-	(void) pause_for(wait);
+	weir_worker_enter(WEIR_FAILED, error->message, hint_of(error), 0);
+	stay_failed(worker);
 }
 
 /* Prepares and consumes once; what was thrown is returned, in the batch's memory. */
@@ -756,15 +887,6 @@ run_guarded(Worker *worker)
 	return error;
 }
 
-/* What the database or a role sets for sessions must not keep batches from being written. */
-static void
-pin_settings(void)
-{
-	SetConfigOption("default_transaction_isolation", "read committed", PGC_SUSET, PGC_S_OVERRIDE);
-	SetConfigOption("default_transaction_read_only", "off", PGC_SUSET, PGC_S_OVERRIDE);
-	SetConfigOption("default_transaction_deferrable", "off", PGC_SUSET, PGC_S_OVERRIDE);
-}
-
 /* Runs a worker in slot arg. */
 void
 weir_worker_main(Datum arg)
@@ -775,7 +897,7 @@ weir_worker_main(Datum arg)
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
 
-	worker = MemoryContextAllocZero(TopMemoryContext, sizeof(Worker));
+	self = worker = MemoryContextAllocZero(TopMemoryContext, sizeof(Worker));
 	if (!weir_shared_attach(DatumGetInt32(arg), &worker->slot))
 		proc_exit(0);
 	BackgroundWorkerInitializeConnectionByOid(worker->slot.dboid, InvalidOid, 0);
@@ -791,8 +913,8 @@ weir_worker_main(Datum arg)
 	{
 		ErrorData  *error = run_guarded(worker);
 
-		MemoryContextSwitchTo(TopMemoryContext);
 		release_batch(worker);
+		MemoryContextSwitchTo(worker->batch_context);
 		if (error)
 		{
 			take_failure(worker, error);

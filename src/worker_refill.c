@@ -12,6 +12,7 @@
 #include "catalog_deadletter.h"
 #include "catalog_refill.h"
 #include "guc.h"
+#include "nodes/bitmapset.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -45,7 +46,7 @@ load_work(WeirRefiller *refiller)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	MemoryContextSwitchTo(refiller->context);
 	ranges = weir_catalog_load_refill(refill->stream, refill->worker, refill->parallelism);
-	refiller->letters = weir_catalog_lost_replayed(refill->stream, refill->worker, refill->parallelism, 1) != NIL;
+	refiller->letters = weir_catalog_lost_replayed(refill->stream, refill->worker, refill->parallelism, 1, 0) != NIL;
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(old);
@@ -153,30 +154,61 @@ assign(WeirRefiller *refiller, const WeirStream *stream)
 	return true;
 }
 
-/* Gives up the range that begins at an offset which is not there any more; later ones may be. */
+/* Says in the log what is given up. */
 static void
-lose_range(WeirRefiller *refiller, const WeirStream *stream, int32 partition)
+report_lost(const WeirStream *stream, int32 partition, int64 from, int64 until)
+{
+	ereport(WARNING,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("offsets " INT64_FORMAT " to " INT64_FORMAT " of partition %d of stream \"%s\" cannot be refilled",
+					from, until - 1, partition, stream->name),
+			 errdetail("The topic does not have them any more."),
+			 errhint("The retention of the topic should be longer than that of the stream.")));
+}
+
+/*
+ * Gives up the ranges of a partition that begin before the offset that the
+ * topic begins at now; the first one in any case, which was found to be out of
+ * range.
+ */
+static void
+lose_ranges(WeirRefiller *refiller, const WeirStream *stream, int32 partition, int64 beginning)
 {
 	WeirRefill *refill = &refiller->refill;
+	WeirRefillRange *first = NULL;
+	WeirRefillRange *last = NULL;
 
-	refiller->assigned = false;
 	for (int i = 0; i < refill->nranges; i++)
 	{
 		WeirRefillRange *range = &refill->ranges[i];
 
-		if (range->partition != partition)
+		if (range->partition != partition || (first != NULL && range->next_offset >= beginning))
 			continue;
-		ereport(WARNING,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("offsets " INT64_FORMAT " to " INT64_FORMAT " of partition %d of stream \"%s\" cannot be refilled",
-						range->next_offset, range->until_offset - 1, partition, stream->name),
-				 errdetail("The topic does not have them any more."),
-				 errhint("The retention of the topic should be longer than that of the stream.")));
-		weir_refill_lose(refill->stream, range);
-		range->next_offset = range->until_offset;
-		break;
+		first = first ? first : range;
+		last = range;
 	}
+	if (first == NULL)
+		return;
+	report_lost(stream, partition, first->next_offset, last->until_offset);
+	weir_refill_lose(refill->stream, partition, first->first_offset, last->first_offset);
+	for (WeirRefillRange *range = first; range <= last; range++)
+		range->next_offset = range->until_offset;
 	forget_done(refill);
+}
+
+/* Deals with a partition whose first range begins at an offset that is not there any more. */
+static void
+go_out_of_range(WeirRefiller *refiller, const WeirStream *stream, int32 partition)
+{
+	int64		earliest = WEIR_OFFSET_EARLIEST;
+	int64		beginning;
+	WeirKafkaError error;
+
+	refiller->assigned = false;
+	if (weir_consumer_resolve(refiller->source.consumer, 1, &partition, &earliest, &beginning, &error))
+		lose_ranges(refiller, stream, partition, beginning);
+	else
+		postpone(refiller, stream, error.message);
 }
 
 /* Deals with what happened beside messages; false if the consumer must begin anew. */
@@ -184,14 +216,17 @@ static bool
 handle_events(WeirRefiller *refiller, const WeirStream *stream)
 {
 	WeirConsumerEvent event;
+	Bitmapset  *gone = NULL;	/* partitions, each of which is dealt with once */
 
 	while (weir_consumer_event(refiller->source.consumer, &event))
 	{
 		switch (event.kind)
 		{
 			case WEIR_EVENT_OUT_OF_RANGE:
-				lose_range(refiller, stream, event.partition);
-				return false;
+				if (!bms_is_member(event.partition, gone))
+					go_out_of_range(refiller, stream, event.partition);
+				gone = bms_add_member(gone, event.partition);
+				break;
 			case WEIR_EVENT_SPOILED:
 				postpone(refiller, stream, event.error.message);
 				return false;
@@ -207,10 +242,18 @@ handle_events(WeirRefiller *refiller, const WeirStream *stream)
 				break;			/* the worker's own consumer sees the same */
 		}
 	}
-	return true;
+	return gone == NULL;
 }
 
 /* ---- steps ---- */
+
+/* Keeps the words of an error for weir.status. */
+static void
+note_trouble(WeirRefiller *refiller, const ErrorData *error)
+{
+	strlcpy(refiller->trouble.message, error->message, sizeof(refiller->trouble.message));
+	strlcpy(refiller->trouble.hint, error->hint ? error->hint : "", sizeof(refiller->trouble.hint));
+}
 
 /* Decides what follows from how a transaction has ended. */
 static WeirRefillStep
@@ -219,11 +262,17 @@ conclude(WeirRefiller *refiller, const WeirStream *stream, WeirOutcome outcome, 
 	if (outcome == WEIR_APPLIED)
 	{
 		refiller->retries = 0;
+		refiller->next_try = 0;
 		forget_done(&refiller->refill);
 		return weir_refiller_has_work(refiller) ? WEIR_REFILL_PROGRESS : WEIR_REFILL_COMPLETE;
 	}
+	if (outcome == WEIR_BROKEN)
+		ReThrowError(error);
 	postpone(refiller, stream, error ? error->message : "something has changed meanwhile");
-	return WEIR_REFILL_AGAIN;
+	if (outcome == WEIR_CHANGED)
+		return WEIR_REFILL_AGAIN;
+	note_trouble(refiller, error);
+	return WEIR_REFILL_POSTPONED;
 }
 
 /* Brings some replayed dead letters back. */
@@ -243,15 +292,7 @@ count_unwanted(const WeirRefill *refill, const WeirMessage *messages, int n)
 	int			unwanted = 0;
 
 	for (int m = 0; m < n; m++)
-	{
-		bool		wanted = false;
-
-		for (int i = 0; i < refill->nranges && !wanted; i++)
-			wanted = refill->ranges[i].partition == messages[m].partition &&
-				messages[m].offset >= refill->ranges[i].next_offset &&
-				messages[m].offset < refill->ranges[i].until_offset;
-		unwanted += !wanted;
-	}
+		unwanted += weir_refill_range_of(refill->ranges, refill->nranges, &messages[m]) == NULL;
 	return unwanted;
 }
 
@@ -264,6 +305,7 @@ step_messages(WeirRefiller *refiller, const WeirStream *stream)
 	.headers_of = weir_consumer_headers,.topic = stream->topic};
 	ErrorData  *error = NULL;
 	WeirOutcome outcome;
+	bool		cut;
 
 	batch.nmessages = weir_consumer_poll(consumer, batch.messages, BATCH_MESSAGES, BATCH_BYTES);
 	if (!handle_events(refiller, stream))
@@ -277,9 +319,21 @@ step_messages(WeirRefiller *refiller, const WeirStream *stream)
 	refiller->wasted += count_unwanted(&refiller->refill, batch.messages, batch.nmessages);
 	if (refiller->wasted > WASTE_LIMIT)
 		refiller->assigned = false;
-	outcome = weir_refill_apply(&refiller->refill, &batch, &error);
+	outcome = weir_refill_apply(&refiller->refill, &batch, &cut, &error);
+	if (cut)
+		refiller->assigned = false;
 	weir_consumer_release(batch.messages, batch.nmessages);
 	return conclude(refiller, stream, outcome, error);
+}
+
+/* Takes what the consumer reports; what came with messages was dealt with then. */
+void
+weir_refiller_attend(WeirRefiller *refiller)
+{
+	WeirConsumerEvent event;
+
+	while (refiller->source.consumer != NULL && weir_consumer_event(refiller->source.consumer, &event))
+		refiller->dead |= event.kind == WEIR_EVENT_FATAL;
 }
 
 /* Does a little. */
@@ -289,7 +343,10 @@ weir_refiller_step(WeirRefiller *refiller, const WeirStream *stream)
 	if (!weir_refiller_has_work(refiller))
 		return WEIR_REFILL_COMPLETE;
 	if (GetCurrentTimestamp() < refiller->next_try)
+	{
+		weir_refiller_attend(refiller);
 		return WEIR_REFILL_NOTHING;
+	}
 
 	MemoryContextReset(refiller->batch_context);
 	MemoryContextSwitchTo(refiller->batch_context);

@@ -19,7 +19,8 @@ typedef struct WeirRefiller
 	bool		dead;			/* the consumer is beyond help: begin with another process */
 	int			wasted;			/* messages read since then that nobody wanted */
 	int			retries;		/* failures in a row */
-	TimestampTz next_try;		/* not before then */
+	TimestampTz next_try;		/* not before then; 0: at once */
+	WeirKafkaError trouble;		/* why not */
 	WeirMessage *messages;
 	WeirPosition *positions;
 	int			positions_room;
@@ -32,7 +33,8 @@ typedef enum WeirRefillStep
 	WEIR_REFILL_NOTHING,		/* nothing could be done now */
 	WEIR_REFILL_PROGRESS,
 	WEIR_REFILL_COMPLETE,		/* there is nothing left to do */
-	WEIR_REFILL_AGAIN			/* prepare anew: a transaction was rolled back */
+	WEIR_REFILL_POSTPONED,		/* a transaction was rolled back, and will be tried again at next_try */
+	WEIR_REFILL_AGAIN			/* so it was, and something has changed: prepare anew */
 } WeirRefillStep;
 
 /* Finds out what is to be done for this worker.  Throws. */
@@ -41,7 +43,10 @@ extern void weir_refiller_begin(WeirRefiller *refiller, const WeirStream *stream
 /* Is there something to do? */
 extern bool weir_refiller_has_work(const WeirRefiller *refiller);
 
-/* Does a little of it, without waiting for anything.  Throws where no consumer can be had. */
+/* Does a little of it, without waiting for anything.  Throws where no consumer can be had, or the definition is at fault. */
 extern WeirRefillStep weir_refiller_step(WeirRefiller *refiller, const WeirStream *stream);
+
+/* Keeps what the consumer reports from piling up while no step is made. */
+extern void weir_refiller_attend(WeirRefiller *refiller);
 
 #endif							/* WEIR_WORKER_REFILL_H */

@@ -14,6 +14,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog_gap.h"
 #include "compat.h"
 #include "foreign/foreign.h"
 #include "kafka_options.h"
@@ -137,7 +138,7 @@ weir_source_open(WeirSource *source, const WeirStream *stream, int worker, int m
 	spec.options = weir_kafka_options_of(server_of(stream), stream->owner);
 	commit();
 	spec.topic = stream->topic;
-	spec.group_id = group_id;
+	spec.group_id = stream->commit_to_group ? stream->commit_to_group : group_id;
 	spec.isolation_level = stream->isolation_level;
 	spec.memory_mb = memory_mb;
 	source->worker = worker;
@@ -256,12 +257,16 @@ find_beginning(WeirSource *source, int n, const int32 *partitions)
 	return offsets;
 }
 
-/* Moves partitions to the offsets given. */
+/* Moves partitions to the offsets given, as messages are lost. */
 static void
-move_partitions(const WeirStream *stream, int n, const int32 *partitions, const int64 *offsets)
+move_partitions(const WeirStream *stream, int n, const int32 *partitions, const int64 *offsets,
+				WeirGapCause cause)
 {
 	for (int i = 0; i < n; i++)
+	{
+		weir_catalog_record_gap(stream->relid, partitions[i], offsets[i], cause);
 		(void) weir_catalog_move_partition(stream->relid, partitions[i], offsets[i]);
+	}
 }
 
 static bool
@@ -275,14 +280,10 @@ static void
 adopt_cluster(const WeirStream *stream, const WeirTopicInfo *info,
 			  int n, const int32 *partitions, const int64 *offsets)
 {
-	WeirStream *latest = begin_fenced(stream);
-
+	(void) begin_fenced(stream);
 	/* Once is enough: the stream's other workers see the same. */
-	if (!is_cluster_of(latest, info))
-	{
-		move_partitions(stream, n, partitions, offsets);
-		weir_catalog_set_cluster_id(stream->relid, info->cluster_id);
-	}
+	if (weir_catalog_set_cluster_id(stream->relid, info->cluster_id))
+		move_partitions(stream, n, partitions, offsets, WEIR_GAP_CLUSTER);
 	commit();
 }
 
@@ -315,13 +316,25 @@ check_cluster(WeirSource *source, const WeirStream *stream, const WeirTopicInfo 
 
 /* Checks that every partition we have read is still there. */
 static void
-check_partitions(const WeirStream *stream, const WeirTopicInfo *info, List *progress)
+check_partitions(const WeirSource *source, const WeirStream *stream, const WeirTopicInfo *info, List *progress)
 {
 	WeirProgress *last = progress ? llast(progress) : NULL;
+	ListCell   *lc;
 
-	if (last && last->partition >= info->npartitions)
-		data_loss(stream, "topic \"%s\" has %d partitions, where it had %d",
-				  stream->topic, info->npartitions, last->partition + 1);
+	if (!last || last->partition < info->npartitions)
+		return;
+	data_loss(stream, "topic \"%s\" has %d partitions, where it had %d",
+			  stream->topic, info->npartitions, last->partition + 1);
+	(void) begin_fenced(stream);
+	foreach(lc, progress)
+	{
+		WeirProgress *partition = lfirst(lc);
+
+		if (partition->partition >= info->npartitions &&
+			partition->partition % stream->parallelism == source->worker)
+			weir_catalog_record_gap(stream->relid, partition->partition, -1, WEIR_GAP_PARTITIONS);
+	}
+	commit();
 }
 
 /* Do we read this partition, and no other worker? */
@@ -372,7 +385,7 @@ weir_source_assign(WeirSource *source, const WeirStream *stream)
 
 	look_up_topic(source, stream, progress != NIL, &info);
 	check_cluster(source, stream, &info, progress);
-	check_partitions(stream, &info, progress);
+	check_partitions(source, stream, &info, progress);
 	register_partitions(source, stream, &info, progress);
 	assign_share(source, stream, &info, load_progress(stream));
 }
@@ -399,10 +412,10 @@ weir_source_changed(WeirSource *source, const WeirStream *stream)
 
 /* Goes on from the first message of a partition. */
 static void
-begin_anew(const WeirStream *stream, int32 partition, int64 first)
+begin_anew(const WeirStream *stream, int32 partition, int64 first, WeirGapCause cause)
 {
 	(void) begin_fenced(stream);
-	move_partitions(stream, 1, &partition, &first);
+	move_partitions(stream, 1, &partition, &first, cause);
 	commit();
 }
 
@@ -496,7 +509,7 @@ weir_source_out_of_range(WeirSource *source, const WeirStream *stream, int32 par
 		data_loss(stream, "partition %d of topic \"%s\" ends before offset " INT64_FORMAT
 				  ", which was read: the topic was recreated or truncated",
 				  partition, stream->topic, applied);
-	begin_anew(stream, partition, first);
+	begin_anew(stream, partition, first, applied < first ? WEIR_GAP_RETENTION : WEIR_GAP_TRUNCATION);
 }
 
 /* Deals with a partition that has another message where its mark was. */
@@ -508,5 +521,5 @@ weir_source_replaced(WeirSource *source, const WeirStream *stream, int32 partiti
 	data_loss(stream, "partition %d of topic \"%s\" has another message at offset " INT64_FORMAT
 			  " than was read there: the topic was recreated or truncated",
 			  partition, stream->topic, offset);
-	begin_anew(stream, partition, first);
+	begin_anew(stream, partition, first, WEIR_GAP_TRUNCATION);
 }

@@ -28,6 +28,7 @@ static const int next_states[] PG_USED_FOR_ASSERTS_ONLY = {
 };
 
 static WeirWorkerState current = WEIR_STARTING;
+static TimestampTz current_next_try = 0;
 static const char *stream_name = "";
 
 /* Names the stream whose worker this process is. */
@@ -67,13 +68,14 @@ weir_worker_enter(WeirWorkerState next, const char *why, const char *hint, Times
 	char		activity[NAMEDATALEN * 2 + 64];
 
 	Assert(next == current || (next_states[current] & TO(next)));
-	if (next == current && !why)
+	if (next == current && !why && next_try == current_next_try)
 		return;
 
 	if (next != current)
 		log_change(next, why, hint);
 	weir_shared_set_state(next, why, hint, next_try);
 	current = next;
+	current_next_try = next_try;
 
 	snprintf(activity, sizeof(activity), "%s: %s", stream_name, weir_shared_state_name(next));
 	pgstat_report_activity(next == WEIR_RUNNING || next == WEIR_REFILLING || next == WEIR_STARTING ?

@@ -24,6 +24,7 @@ CREATE TABLE weir_internal.stream (
     tombstones text NOT NULL,
     isolation_level text NOT NULL,
     on_data_loss text NOT NULL,
+    commit_to_group text,                       -- consumer group that is told applied offsets; NULL: none
     parallelism int NOT NULL,
     batch_rows int,                             -- NULL: weir.batch_rows
     batch_bytes int,
@@ -104,7 +105,9 @@ SELECT pg_catalog.pg_extension_config_dump('weir_internal.chunk', '');
 
 -- From which offset on a partition's messages went to a child, and what held
 -- there: with that a refill gives rows the same _watermark again.  A new one
--- begins with the child, with a change of what is noted here, and after a seek.
+-- begins with the child, with a change of what is noted here, after a seek, and
+-- every now and then: where Kafka has lost the first messages of a range, the
+-- rest of it cannot be refilled.
 CREATE TABLE weir_internal.chunk_checkpoint (
     stream regclass NOT NULL,
     chunk regclass,
@@ -116,6 +119,7 @@ CREATE TABLE weir_internal.chunk_checkpoint (
     max_out_of_orderness interval NOT NULL,
     isolation_level text NOT NULL,
     cluster_id text,
+    noted_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (chunk, partition, first_offset)
 );
 CREATE INDEX ON weir_internal.chunk_checkpoint (stream, partition, first_offset);
@@ -170,6 +174,22 @@ CREATE UNLOGGED TABLE weir_internal.refill (
 COMMENT ON TABLE weir_internal.refill IS 'what is still to be read again of staged rows that a crash has emptied';
 -- Dumped: says how far the rows of the same snapshot are.
 SELECT pg_catalog.pg_extension_config_dump('weir_internal.refill', '');
+
+-- Offsets that a stream passed over without reading them.
+CREATE TABLE weir_internal.gap (
+    stream regclass NOT NULL,
+    partition int NOT NULL,
+    from_offset bigint NOT NULL,
+    to_offset bigint,                           -- read again from here; NULL: offsets mean something else there
+    cause text NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    recorded_by name,                           -- session user of a seek; NULL: a worker
+    void_since timestamptz                      -- the stream began anew; NULL: it counts
+);
+CREATE INDEX ON weir_internal.gap (stream, partition, from_offset);
+COMMENT ON TABLE weir_internal.gap IS 'offsets that streams passed over without reading them';
+-- Dumped: belongs to the offsets.
+SELECT pg_catalog.pg_extension_config_dump('weir_internal.gap', '');
 
 -- Messages that could not be applied.
 CREATE TABLE weir_internal.dead_letter (

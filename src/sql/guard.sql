@@ -63,23 +63,33 @@ CREATE FUNCTION weir_internal.on_sql_drop() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     gone oid[];
+    poorer regclass[];
 BEGIN
     SELECT array_agg(objid) INTO gone
     FROM pg_event_trigger_dropped_objects()
     WHERE classid = 'pg_class'::regclass AND objsubid = 0 AND object_type = 'table';
     IF gone IS NOT NULL THEN
-        DELETE FROM weir_internal.chunk WHERE chunk::oid = ANY (gone) OR stream::oid = ANY (gone);
-        IF FOUND THEN
+        WITH d AS (DELETE FROM weir_internal.chunk WHERE chunk::oid = ANY (gone) OR stream::oid = ANY (gone)
+                   RETURNING stream)
+        SELECT array_agg(DISTINCT stream::oid)::regclass[] INTO poorer FROM d;
+        IF poorer IS NOT NULL THEN
             DELETE FROM weir_internal.chunk_checkpoint WHERE chunk::oid = ANY (gone) OR stream::oid = ANY (gone);
             DELETE FROM weir_internal.verdict WHERE chunk::oid = ANY (gone) OR stream::oid = ANY (gone);
             DELETE FROM weir_internal.refill WHERE chunk::oid = ANY (gone) OR stream::oid = ANY (gone);
             UPDATE weir_internal.dead_letter SET replayed_chunk = NULL WHERE replayed_chunk = ANY (gone::regclass[]);
+            -- the checkpoints that are left, and those to come, know of what was before them
+            DELETE FROM weir_internal.watermark_floor f USING weir_internal.stream_partition p
+            WHERE f.stream = ANY (poorer) AND p.stream = f.stream AND p.partition = f.partition
+                AND f.from_offset < least(p.applied_offset, (
+                    SELECT min(c.first_offset) FROM weir_internal.chunk_checkpoint c
+                    WHERE c.stream = f.stream AND c.partition = f.partition));
         END IF;
         DELETE FROM weir_internal.stream WHERE stream::oid = ANY (gone);
         IF FOUND THEN
             DELETE FROM weir_internal.stream_partition WHERE stream::oid = ANY (gone);
             DELETE FROM weir_internal.watermark_floor WHERE stream::oid = ANY (gone);
             DELETE FROM weir_internal.staging_marker WHERE stream::oid = ANY (gone);
+            DELETE FROM weir_internal.gap WHERE stream::oid = ANY (gone);
             DELETE FROM weir_internal.dead_letter WHERE stream::oid = ANY (gone);
             PERFORM weir_internal.ring();
         END IF;

@@ -7,7 +7,7 @@ SELECT n.nspname AS stream_schema, c.relname AS stream, 'stream'::text AS kind,
        s.server, s.topic, s.format, s.key_format, s.key_columns, s.event_time,
        s.max_out_of_orderness, s.max_future, s.idle_timeout, s.retention, s.start_from, s.paths,
        s.time_unit, s.column_options, s.metadata, s.tombstones, s.isolation_level, s.on_data_loss,
-       s.parallelism, s.batch_rows, s.batch_bytes, s.batch_interval
+       s.parallelism, s.batch_rows, s.batch_bytes, s.batch_interval, s.commit_to_group
 FROM weir_internal.stream s
 JOIN pg_catalog.pg_class c ON c.oid = s.stream::oid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -29,14 +29,17 @@ SELECT n.nspname AS stream_schema, c.relname AS stream, p.partition,
             CASE WHEN p.end_offset <= p.applied_offset THEN interval '0'
                  WHEN p.end_offset > p.applied_offset
                  THEN pg_catalog.clock_timestamp() - p.last_timestamp END END AS time_lag,
-       p.watermark, p.last_timestamp, p.updated_at
+       p.watermark, p.last_timestamp, p.updated_at,
+       (SELECT CASE WHEN count(*) = count(g.to_offset) THEN coalesce(sum(g.to_offset - g.from_offset), 0)::bigint END
+        FROM weir_internal.gap g
+        WHERE g.stream = p.stream AND g.partition = p.partition AND g.void_since IS NULL) AS gap
 FROM weir_internal.stream_partition p
 JOIN weir_internal.stream s ON s.stream = p.stream
 JOIN pg_catalog.pg_class c ON c.oid = p.stream::oid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE');
 COMMENT ON VIEW weir.stream_stats IS
-'Per partition: what became of its messages, how far it is applied, and the lag in messages (against the last stable offset) and in time (age of the last applied message, while there is more). Partition -1 holds what weir.ingest brought to a Kafka stream.';
+'Per partition: what became of its messages, how far it is applied, and the lag in messages (against the last stable offset) and in time (age of the last applied message, while there is more); gap: offsets that were passed over without reading them (NULL: nobody can tell how many; see weir.gaps). Partition -1 holds what weir.ingest brought to a Kafka stream.';
 
 -- What is to be read again, and whether it can be: offsets are of one cluster,
 -- and what an isolation level leaves out is not in the verdict log.
@@ -74,6 +77,21 @@ WITH p AS (
     SELECT c.stream, count(*) AS staging_tables,
            count(*) FILTER (WHERE c.closed_at + st.retention < pg_catalog.clock_timestamp()) AS staging_tables_overdue
     FROM weir_internal.chunk c JOIN weir_internal.stream st ON st.stream = c.stream GROUP BY c.stream
+), here AS (
+    SELECT w.* FROM weir_internal.worker_slots() w
+    WHERE w.dboid = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
+), crowd AS MATERIALIZED (
+    SELECT * FROM weir_internal.worker_shortage()
+), w AS (
+    SELECT stream, worker, pid, state, since, last_error, last_hint, last_error_at, next_try, batch_since, blocked_by FROM here
+    UNION ALL
+    -- workers that nobody has looked for yet, or that have found no slot
+    SELECT s.stream::oid, g.worker, NULL, CASE WHEN crowd.error IS NULL THEN 'starting' ELSE 'waiting for a slot' END,
+           NULL, crowd.error, crowd.hint, NULL, NULL, NULL, NULL
+    FROM weir_internal.stream s CROSS JOIN crowd CROSS JOIN generate_series(0, s.parallelism - 1) g (worker)
+    WHERE s.topic IS NOT NULL AND crowd.slots > 0 AND weir_internal.runs_here(s.runs_on)
+      AND (SELECT o.state IS NULL FROM weir_internal.obstacle() o)
+      AND NOT EXISTS (SELECT FROM here h WHERE h.stream = s.stream::oid AND h.worker = g.worker)
 ), l AS (
     SELECT stream_schema, stream, sum(lag)::bigint AS lag, max(time_lag) AS time_lag
     FROM weir.stream_stats GROUP BY 1, 2
@@ -85,12 +103,20 @@ SELECT n.nspname AS stream_schema, c.relname AS stream, w.worker, w.pid,
        w.since, coalesce(o.error, w.last_error) AS last_error,
        CASE WHEN s.topic IS NOT NULL AND NOT weir_internal.runs_here(s.runs_on) AND s.runs_on IS NOT NULL
             THEN 'It was started where this database was copied from; weir.start starts it here.'
-            ELSE coalesce(o.hint, w.last_hint) END AS last_hint, w.last_error_at, w.next_try,
+            ELSE coalesce(o.hint, w.last_hint) END AS last_hint, w.last_error_at, w.next_try, w.batch_since,
+       CASE WHEN w.blocked_by IS NOT NULL THEN
+            (SELECT string_agg(CASE WHEN k.relation IS NOT NULL THEN k.relation::regclass::text
+                                    WHEN k.locktype = 'advisory' AND k.objsubid = 22273 THEN 'weir.stop or the like'
+                                    ELSE k.locktype END, ', ')
+             FROM pg_catalog.pg_locks k WHERE k.pid = w.pid AND NOT k.granted) END AS waits_for,
+       w.blocked_by,
        greatest(s.held_watermark, p.watermark) AS watermark,
        CASE WHEN p.watermark = '-infinity' THEN p.slowest END AS held_back_by,
        p.applied_offsets, l.lag, l.time_lag, p.consumed, p.dead_lettered,
-       k.staging_tables, k.staging_tables_overdue, r.refill_left, r.refill_lost
+       k.staging_tables, k.staging_tables_overdue, r.refill_left, r.refill_lost,
+       crowd.slots AS worker_slots, crowd.slots_used AS worker_slots_used
 FROM weir_internal.stream s
+CROSS JOIN crowd
 JOIN pg_catalog.pg_class c ON c.oid = s.stream::oid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN p ON p.stream = s.stream
@@ -98,12 +124,20 @@ LEFT JOIN k ON k.stream = s.stream
 LEFT JOIN weir_internal.refill_sums() r ON r.stream = s.stream
 LEFT JOIN l ON l.stream_schema = n.nspname AND l.stream = c.relname
 LEFT JOIN weir_internal.obstacle() o ON s.topic IS NOT NULL AND weir_internal.runs_here(s.runs_on)
-LEFT JOIN weir_internal.worker_slots() w
-    ON w.stream = s.stream::oid
-    AND w.dboid = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
+LEFT JOIN w ON w.stream = s.stream::oid
 WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE');
 COMMENT ON VIEW weir.status IS
-'What each stream''s workers are doing: state (ingest only, stopped, standby, not preloaded, version mismatch, starting, waiting for a slot, refilling, running, idle, retrying, failed, stopping), since when, the last error with its hint (which also tells stopped streams that run elsewhere, this being a copy) and when it was noticed (it stays when it is over), the next try; the stream''s watermark and the partition without any event that holds it back; lag in messages and in time; how many child tables hold the staged rows, and how many of those are past retention but still in use by others, so that they could not be dropped yet; after a crash, how many offsets are still to be read again (refill_left), and how many cannot be (refill_lost).';
+'What each stream''s workers are doing: state (ingest only, stopped, standby, not preloaded, version mismatch, starting, waiting for a slot, refilling, running, idle, retrying, failed, stopping), since when, the last error with its hint (which also tells stopped streams that run elsewhere, this being a copy) and when it was noticed (it stays when it is over), the next try; since when a batch is being applied, what lock it waits for, and which processes have that; the stream''s watermark and the partition without any event that holds it back; lag in messages and in time; how many child tables hold the staged rows, and how many of those are past retention but still in use by others, so that they could not be dropped yet; after a crash, how many offsets are still to be read again (refill_left), and how many cannot be (refill_lost); the slots for workers in the whole server (weir.max_workers), and how many are taken.';
+
+CREATE VIEW weir.gaps WITH (security_barrier) AS
+SELECT n.nspname AS stream_schema, c.relname AS stream, g.partition, g.from_offset, g.to_offset,
+       g.to_offset - g.from_offset AS offsets, g.cause, g.recorded_at, g.recorded_by, g.void_since
+FROM weir_internal.gap g
+JOIN pg_catalog.pg_class c ON c.oid = g.stream::oid
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE');
+COMMENT ON VIEW weir.gaps IS
+'Offsets that streams passed over without reading them, from from_offset up to before to_offset. cause: seek (recorded_by is the session''s user), retention (the topic had dropped them), truncation (the partition ended before what was read), partitions (the topic has fewer), cluster (the server led to another one). to_offset is NULL where offsets mean something else since, so that nobody can tell how many messages are missing. void_since: a seek let the stream begin anew, and the gap does not count any more.';
 
 CREATE FUNCTION weir.audit(
     stream regclass,
@@ -121,4 +155,4 @@ AS $$
     ORDER BY 1
 $$;
 COMMENT ON FUNCTION weir.audit(regclass) IS
-'Per partition: consumed = staged + duplicate + dead_lettered + dropped + skipped, at every commit. Replayed dead letters are counted apart.';
+'Per partition: consumed = staged + duplicate + dead_lettered + dropped + skipped, at every commit. Replayed dead letters are counted apart. What was passed over without reading it was not consumed: weir.gaps has it. A seek with reset starts the counters anew.';

@@ -28,6 +28,7 @@ CREATE FUNCTION weir.create_stream(
     batch_rows int DEFAULT NULL,
     batch_bytes int DEFAULT NULL,
     batch_interval interval DEFAULT NULL,
+    commit_to_group text DEFAULT NULL,
     if_not_exists boolean DEFAULT false)
 RETURNS regclass
 LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_create_stream';
@@ -50,26 +51,27 @@ CREATE FUNCTION weir.alter_stream(
     parallelism int DEFAULT NULL,
     batch_rows int DEFAULT NULL,
     batch_bytes int DEFAULT NULL,
-    batch_interval interval DEFAULT NULL)
+    batch_interval interval DEFAULT NULL,
+    commit_to_group text DEFAULT NULL)
 RETURNS void
 LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_alter_stream';
 COMMENT ON FUNCTION weir.alter_stream IS
-'Changes a stream''s options; NULL leaves one as it is. Waits for the running batch; the change holds from the next one on. idle_timeout of 0 turns it off. Columns change by ALTER TABLE.';
+'Changes a stream''s options; NULL leaves one as it is. Waits for the running batch; the change holds from the next one on. idle_timeout of 0 turns it off, as does commit_to_group of an empty string. Columns change by ALTER TABLE.';
 
 CREATE FUNCTION weir.drop_stream(stream regclass, cascade boolean DEFAULT false) RETURNS void
 LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_drop_stream';
 COMMENT ON FUNCTION weir.drop_stream(regclass, boolean) IS
-'Drops a stream with its rows, offsets and dead letters, as DROP TABLE does. With cascade also what depends on it.';
+'Drops a stream with its rows, offsets and dead letters, as DROP TABLE does. With cascade also what depends on it. Rolls a running batch back.';
 
 CREATE FUNCTION weir.start(stream regclass) RETURNS void
 LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_start';
 COMMENT ON FUNCTION weir.start(regclass) IS
 'Starts reading from Kafka when the transaction commits, and again after every restart of the server. Warns when broker or topic are not there. Error 55000 without pg_weir in shared_preload_libraries.';
 
-CREATE FUNCTION weir.stop(stream regclass) RETURNS void
+CREATE FUNCTION weir.stop(stream regclass, cancel_batch boolean DEFAULT false) RETURNS void
 LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_stop';
-COMMENT ON FUNCTION weir.stop(regclass) IS
-'Stops reading from Kafka. Waits for the running batch; the stream stands still from here on.';
+COMMENT ON FUNCTION weir.stop(regclass, boolean) IS
+'Stops reading from Kafka. Waits for the running batch, or with cancel_batch rolls it back: its messages come again when the stream is started. The stream stands still from here on.';
 
 CREATE FUNCTION weir_internal.ring() RETURNS void
 LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_ring';
@@ -78,7 +80,7 @@ COMMENT ON FUNCTION weir_internal.ring() IS 'has the launcher look at this datab
 CREATE FUNCTION weir.seek(stream regclass, seek_to text, reset boolean DEFAULT false) RETURNS void
 LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_seek';
 COMMENT ON FUNCTION weir.seek(regclass, text, boolean) IS
-'Sets from where a stream reads on: earliest, latest, a timestamp, or {"partition": offset, …} as JSON. Going back over events already applied is refused (22023), as they would count twice. Waits for the running batch; the workers go on from there when the transaction commits. Error 08xxx when the broker does not answer for a timestamp, latest or earliest; 0A000 for reset.';
+'Sets from where a stream reads on: earliest, latest, a timestamp, or {"partition": offset, …} as JSON. Going back over events already applied is refused (22023), as they would count twice; what is passed over is recorded in weir.gaps. With reset the stream is emptied first, in this transaction: rows, watermarks, counters, dead letters that will be judged again; then it begins as a new one would with that start_from. Waits for the running batch and, with reset, for those who read the stream; the workers go on from there when the transaction commits. Error 08xxx when the broker does not answer.';
 
 CREATE FUNCTION weir.wait(stream regclass, timeout_after interval DEFAULT '10 s') RETURNS void
 LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_wait';

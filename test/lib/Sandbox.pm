@@ -57,6 +57,73 @@ sub stream
 		  . " SELECT weir.start('$name')");
 }
 
+# Makes a topic and a stream of the same name, which logs the ids of its events
+# with their watermarks: in name_log, by a trigger that has first run the
+# statements given.
+sub logged_stream
+{
+	my ($self, $name, $statements, $more, $partitions) = @_;
+
+	$self->run('', 'topic', $name, '--partitions', $partitions // 1);
+	$more = $more ? ", $more" : '';
+	$self->sql(<<~"END");
+		CREATE TABLE ${name}_log (id int, watermark timestamptz);
+		SELECT weir.create_stream('$name', columns => 'id int, ts timestamptz', server => 'kafka',
+			topic => '$name', time_unit => 'ms', event_time => 'ts' $more);
+		CREATE FUNCTION ${name}_trigger() RETURNS trigger LANGUAGE plpgsql AS \$\$
+		BEGIN
+			$statements
+			INSERT INTO ${name}_log SELECT id, _watermark FROM batch;
+			RETURN NULL;
+		END \$\$;
+		CREATE TRIGGER log AFTER INSERT ON $name REFERENCING NEW TABLE AS batch
+			FOR EACH STATEMENT EXECUTE FUNCTION ${name}_trigger();
+		SELECT weir.start('$name');
+		END
+}
+
+# Waits until exactly these numbers have been logged, each once.
+sub poll_log
+{
+	my ($self, $name, $from, $to, $what) = @_;
+	my $count = $to - $from + 1;
+	my $sum = $count * ($from + $to) / 2;
+
+	$self->poll("SELECT count(*), count(DISTINCT id), sum(id) FROM ${name}_log", "$count\\|$count\\|$sum", $what);
+}
+
+# Begins a session that runs some statements and then waits for end_session.
+sub session
+{
+	my ($self, $statements) = @_;
+	my $session = { in => "$statements;\n\\echo there\n", out => '', err => '' };
+
+	local $ENV{WEIR_SANDBOX} = $self->{directory};
+	$session->{process} = IPC::Run::start([ $tool, qw(psql -X -q -A -t -v ON_ERROR_STOP=1) ],
+		\$session->{in}, \$session->{out}, \$session->{err}, IPC::Run::timeout(120));
+	return $session;
+}
+
+# The same, and waits until they are done.
+sub busy_session
+{
+	my ($self, $statements) = @_;
+	my $session = $self->session($statements);
+
+	$session->{process}->pump until $session->{out} =~ /^there$/m;
+	return $session;
+}
+
+# Ends a session's transaction with the statement given; returns what it said.
+sub end_session
+{
+	my ($self, $session, $statement) = @_;
+
+	$session->{in} .= "$statement;\n" if $statement;
+	$session->{process}->finish;
+	return $session->{err};
+}
+
 # Sends events numbered from .. to.
 sub produce
 {

@@ -14,39 +14,9 @@ use Time::HiRes qw(time);
 
 my $box = Sandbox->new('mock', 'max_worker_processes=32');
 
-# Makes a topic, and a stream of the same name whose trigger logs the ids of
-# events after it has run the statements given.
-sub make_stream
-{
-	my ($name, $statements, $more, $partitions) = @_;
+sub make_stream { return $box->logged_stream(@_) }
 
-	$box->run('', 'topic', $name, '--partitions', $partitions // 1);
-	$more = $more ? ", $more" : '';
-	$box->sql(<<~"END");
-		CREATE TABLE ${name}_log (id int, watermark timestamptz);
-		SELECT weir.create_stream('$name', columns => 'id int, ts timestamptz', server => 'kafka',
-			topic => '$name', time_unit => 'ms', event_time => 'ts' $more);
-		CREATE FUNCTION ${name}_trigger() RETURNS trigger LANGUAGE plpgsql AS \$\$
-		BEGIN
-			$statements
-			INSERT INTO ${name}_log SELECT id, _watermark FROM batch;
-			RETURN NULL;
-		END \$\$;
-		CREATE TRIGGER log AFTER INSERT ON $name REFERENCING NEW TABLE AS batch
-			FOR EACH STATEMENT EXECUTE FUNCTION ${name}_trigger();
-		SELECT weir.start('$name');
-		END
-}
-
-# Waits until exactly these numbers have been logged, each once.
-sub poll_log
-{
-	my ($name, $from, $to, $what) = @_;
-	my $count = $to - $from + 1;
-	my $sum = $count * ($from + $to) / 2;
-
-	$box->poll("SELECT count(*), count(DISTINCT id), sum(id) FROM ${name}_log", "$count\\|$count\\|$sum", $what);
-}
+sub poll_log { return $box->poll_log(@_) }
 
 sub poll_alive
 {
@@ -65,7 +35,7 @@ make_stream('stormy', <<~'END');
 	END IF;
 	END
 my $produced = 0;
-foreach my $code (qw(40001 53100 55P03))
+foreach my $code (qw(40001 40P01 53100 55P03 57014 XX000))
 {
 	$box->sql("INSERT INTO weather VALUES ('$code')");
 	$box->produce('stormy', $produced + 1, $produced += 50);

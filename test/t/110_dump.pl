@@ -40,8 +40,10 @@ $node->safe_psql('original', q{
 	CREATE VIEW app.v AS SELECT id, price FROM app.s;
 	SELECT weir.ingest('app.s', ARRAY['{"id": 1, "price": 2, "ts": "2026-01-01T00:00:10Z"}', '{"id": 2, "ts": "2026-01-01T00:00:20Z"}', 'broken',
 		'{"id": 3, "price": -1, "ts": "2026-01-01T00:00:20Z"}'], key => 'k');
-	SELECT weir.create_stream('app.k', 'id int', server => 'kafka', topic => 'topic', tombstones => 'skip');
+	SELECT weir.create_stream('app.k', 'id int', server => 'kafka', topic => 'topic', tombstones => 'skip', commit_to_group => 'reporting');
 });
+$node->safe_psql('original', q{INSERT INTO weir_internal.gap (stream, partition, from_offset, to_offset, cause, recorded_by)
+	VALUES ('app.s', 0, 1, 2, 'seek', 'somebody'), ('app.k', 0, 5, NULL, 'cluster', NULL)});
 # running, as far as the catalogue knows
 $node->psql('original', q{SET client_min_messages = error; SELECT weir.start('app.k')});
 like($node->safe_psql('original', q{SELECT state FROM weir.status WHERE stream = 'k'}),
@@ -52,6 +54,7 @@ my %query = (
 	rows => 'SELECT * FROM app.s ORDER BY _offset',
 	'dead letters' => 'SELECT * FROM weir.dead_letters ORDER BY id',
 	stats => q{SELECT * FROM weir.stream_stats WHERE stream = 's' ORDER BY partition},
+	gaps => 'SELECT * FROM weir.gaps ORDER BY 1, 2, 3',
 	audit => q{SELECT * FROM weir.audit('app.s')},
 	totals => 'SELECT * FROM app.totals ORDER BY id',
 	'what a refill goes by' => 'SELECT (SELECT count(*) FROM weir_internal.chunk_checkpoint c JOIN weir_internal.chunk USING (stream, chunk)),
@@ -98,7 +101,7 @@ sub check_copy
 			(SELECT count(*) FROM weir_internal.chunk), (SELECT count(*) FROM weir_internal.dead_letter),
 			(SELECT count(*) FROM pg_class WHERE relnamespace = 'weir_internal'::regnamespace AND relkind = 'r' AND relname ~ '_chunk') +
 			(SELECT count(*) FROM weir_internal.chunk_checkpoint) + (SELECT count(*) FROM weir_internal.verdict) +
-			(SELECT count(*) FROM weir_internal.staging_marker)}),
+			(SELECT count(*) FROM weir_internal.staging_marker) + (SELECT count(*) FROM weir_internal.gap)}),
 		'0|0|0|0|0', "$how: dropped, nothing is left");
 	return;
 }

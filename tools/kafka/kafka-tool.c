@@ -6,9 +6,11 @@
  *	  kafka-tool -b BOOTSTRAP [-X option=value]... offsets TOPIC
  *	  kafka-tool -b BOOTSTRAP [-X option=value]... topic NAME ...
  *	  kafka-tool -b BOOTSTRAP [-X option=value]... produce TOPIC ...
+ *	  kafka-tool -b BOOTSTRAP [-X option=value]... group NAME TOPIC ...
  *
  * This file reads the common options and asks the broker questions; topic.c
- * changes topics, produce.c sends messages.  Consuming is left to kcat.
+ * changes topics, produce.c sends messages, group.c is about consumer groups.
+ * Consuming is left to kcat.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -85,8 +87,8 @@ conf_set_pair(rd_kafka_conf_t *conf, const char *pair)
 	free(name);
 }
 
-rd_kafka_t *
-client_new(rd_kafka_conf_t *conf)
+static rd_kafka_t *
+new_of_type(rd_kafka_conf_t *conf, rd_kafka_type_t type)
 {
 	char		reason[512];
 	rd_kafka_t *rk;
@@ -95,10 +97,22 @@ client_new(rd_kafka_conf_t *conf)
 	conf_set(conf, "log_level", "2");
 	for (int i = 0; i < common_option_count; i++)
 		conf_set_pair(conf, common_options[i]);
-	rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, reason, sizeof(reason));
+	rk = rd_kafka_new(type, conf, reason, sizeof(reason));
 	if (rk == NULL)
 		die("%s", reason);
 	return rk;
+}
+
+rd_kafka_t *
+client_new(rd_kafka_conf_t *conf)
+{
+	return new_of_type(conf, RD_KAFKA_PRODUCER);
+}
+
+rd_kafka_t *
+consumer_new(rd_kafka_conf_t *conf)
+{
+	return new_of_type(conf, RD_KAFKA_CONSUMER);
 }
 
 /* Fetches the metadata of one topic, or of all when topic_name is NULL. */
@@ -180,6 +194,7 @@ main(int argc, char **argv)
 		{"offsets", offsets_main},
 		{"topic", topic_main},
 		{"produce", produce_main},
+		{"group", group_main},
 	};
 	int			option;
 
@@ -204,5 +219,5 @@ main(int argc, char **argv)
 			return subcommands[i].run(argc, argv);
 		}
 	}
-	die("expected a subcommand: ping, offsets, topic or produce");
+	die("expected a subcommand: ping, offsets, topic, produce or group");
 }

@@ -19,11 +19,15 @@ extern long long parse_number(const char *text, const char *what);
  */
 extern rd_kafka_t *client_new(rd_kafka_conf_t *conf);
 
+/* The same for a consumer. */
+extern rd_kafka_t *consumer_new(rd_kafka_conf_t *conf);
+
 /* Sets one option or dies with librdkafka's reason. */
 extern void conf_set(rd_kafka_conf_t *conf, const char *name, const char *value);
 
 /* The subcommands: argv[0] is the subcommand's name. */
 extern int	topic_main(int argc, char **argv);
 extern int	produce_main(int argc, char **argv);
+extern int	group_main(int argc, char **argv);
 
 #endif
