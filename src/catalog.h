@@ -74,6 +74,9 @@ typedef struct WeirProgress
 	bool		has_last_timestamp;
 	TimestampTz last_timestamp;
 	WeirMark	mark;			/* of the last message applied */
+	int64		generation;		/* of the row, as weir_catalog_read_partition() found it */
+	int64		home;
+	int64		page;
 } WeirProgress;
 
 /* Reading definitions.  All need a transaction; results are palloc'd in the current context. */
@@ -122,7 +125,7 @@ extern void weir_catalog_close_chunks(Oid relid, Oid current);
 extern List *weir_catalog_chunks(Oid relid);	/* of Oid */
 extern List *weir_catalog_expired_chunks(Oid relid);	/* of Oid */
 extern TimestampTz weir_catalog_chunk_full_at(Oid relid);
-extern TimestampTz weir_catalog_chunk_expires_at(Oid relid);
+extern TimestampTz weir_catalog_rotation_due(Oid relid);
 
 /* Progress. */
 extern List *weir_catalog_load_partitions(Oid relid);	/* of WeirProgress *, by partition */

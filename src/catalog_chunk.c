@@ -141,12 +141,13 @@ weir_catalog_chunk_full_at(Oid relid)
 	return time_of(&statement, relid);
 }
 
-/* Returns when the next child is past the stream's retention. */
+/* Returns when something is to be done about a stream's children, or infinity. */
 TimestampTz
-weir_catalog_chunk_expires_at(Oid relid)
+weir_catalog_rotation_due(Oid relid)
 {
 	static WeirCatalogStatement statement = {
-		"SELECT min(c.closed_at + s.retention)"
+		"SELECT min(CASE WHEN c.closed_at IS NULL THEN c.created_at + s.retention / " CHUNKS_PER_RETENTION
+		" ELSE c.closed_at + s.retention END)"
 		" FROM weir_internal.chunk c JOIN weir_internal.stream s USING (stream)"
 		" WHERE c.stream = $1",
 		1, {REGCLASSOID}

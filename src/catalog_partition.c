@@ -11,11 +11,18 @@
 #include "catalog_query.h"
 #include "catalog_verdict.h"
 #include "catalog_watermark.h"
+#include "storage/itemptr.h"
 #include "utils/timestamp.h"
 
 #define PROGRESS_COLUMNS \
 	"partition, applied_offset, watermark, floor, idle_since IS NOT NULL, end_offset, last_timestamp, seen," \
-	" mark_offset, mark_crc"
+	" mark_offset, mark_crc, generation, home, ctid"
+
+/*
+ * What every batch does must not come by the versions that the row has had, as
+ * long as some snapshot keeps them: see the table's comment in catalog.sql.
+ */
+#define OF_LATEST_GENERATION " WHERE stream = $1 AND partition = $2 ORDER BY generation DESC LIMIT 1"
 
 /* Fills in *progress of a row of PROGRESS_COLUMNS. */
 static void
@@ -39,6 +46,10 @@ read_progress(HeapTuple tuple, WeirProgress *progress)
 	progress->seen = weir_catalog_int64(tuple, 8, DT_NOBEGIN);
 	progress->mark.offset = weir_catalog_int64(tuple, 9, -1);
 	progress->mark.crc = (uint32) weir_catalog_int64(tuple, 10, 0);
+	progress->generation = weir_catalog_int64(tuple, 11, 0);
+	progress->home = weir_catalog_int64(tuple, 12, -1);
+	value = weir_catalog_column(tuple, 13, &isnull);
+	progress->page = ItemPointerGetBlockNumber((ItemPointer) DatumGetPointer(value));
 }
 
 /* Returns the progress of every partition registered for a stream. */
@@ -71,15 +82,17 @@ weir_catalog_load_partitions(Oid relid)
 
 /*
  * Registers partitions at the offsets given; those already there are left
- * alone.  A partition that comes later goes on from the stream's watermark,
- * which is logged as after idleness.
+ * alone, and the row of the stream, which is locked first, keeps others away.
+ * A partition that comes later goes on from the stream's watermark, which is
+ * logged as after idleness.
  */
 void
 weir_catalog_add_partitions(Oid relid, int n, const int32 *partitions, const int64 *offsets)
 {
 	static WeirCatalogStatement statement = {
 		"WITH added AS (INSERT INTO weir_internal.stream_partition (stream, partition, applied_offset, floor)"
-		"	VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING RETURNING *)"
+		"	SELECT $1, $2, $3, $4 WHERE NOT EXISTS (SELECT FROM weir_internal.stream_partition"
+		"	WHERE stream = $1 AND partition = $2) RETURNING *)"
 		" INSERT INTO weir_internal.watermark_floor (stream, partition, from_offset, floor)"
 		" SELECT stream, partition, applied_offset, floor FROM added"
 		" WHERE partition >= 0 AND floor > '-infinity'"
@@ -103,14 +116,12 @@ bool
 weir_catalog_read_partition(Oid relid, int32 partition, bool lock, WeirProgress *progress)
 {
 	static WeirCatalogStatement plain = {
-		"SELECT " PROGRESS_COLUMNS " FROM weir_internal.stream_partition"
-		" WHERE stream = $1 AND partition = $2",
-		2, {REGCLASSOID, INT4OID}
+		"SELECT " PROGRESS_COLUMNS " FROM weir_internal.stream_partition" OF_LATEST_GENERATION,
+		2, {REGCLASSOID, INT4OID}, true
 	};
 	static WeirCatalogStatement locking = {
-		"SELECT " PROGRESS_COLUMNS " FROM weir_internal.stream_partition"
-		" WHERE stream = $1 AND partition = $2 FOR NO KEY UPDATE",
-		2, {REGCLASSOID, INT4OID}
+		"SELECT " PROGRESS_COLUMNS " FROM weir_internal.stream_partition" OF_LATEST_GENERATION " FOR UPDATE",
+		2, {REGCLASSOID, INT4OID}, true
 	};
 	WeirCatalogSession session;
 	bool		found;
@@ -127,7 +138,8 @@ weir_catalog_read_partition(Oid relid, int32 partition, bool lock, WeirProgress 
 
 /*
  * Adds the counters and moves the offset and watermark of a partition that
- * stands at expected_offset; returns false if it does not stand there.
+ * stands at expected_offset; returns false if it does not stand there.  Where
+ * the row has left the page of its generation, the next one begins.
  */
 bool
 weir_catalog_save_progress(Oid relid, const WeirProgress *progress, int64 expected_offset)
@@ -138,14 +150,16 @@ weir_catalog_save_progress(Oid relid, const WeirProgress *progress, int64 expect
 		" dead_lettered = dead_lettered + $9, dropped = dropped + $10, skipped = skipped + $11,"
 		" replayed = replayed + $12, end_offset = coalesce($13, end_offset),"
 		" last_timestamp = coalesce($14, last_timestamp), seen = $15,"
-		" mark_offset = $16, mark_crc = $17, updated_at = pg_catalog.now()"
-		" WHERE stream = $1 AND partition = $2 AND applied_offset = $3",
-		17, {REGCLASSOID, INT4OID, INT8OID, INT8OID, TIMESTAMPTZOID, INT8OID, INT8OID, INT8OID,
-		INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, INT8OID}
+		" mark_offset = $16, mark_crc = $17, updated_at = pg_catalog.now(),"
+		" generation = generation + $19, home = $20"
+		" WHERE stream = $1 AND partition = $2 AND applied_offset = $3 AND generation = $18",
+		20, {REGCLASSOID, INT4OID, INT8OID, INT8OID, TIMESTAMPTZOID, INT8OID, INT8OID, INT8OID,
+			INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, INT8OID,
+		INT8OID, INT8OID, INT8OID}, true
 	};
 	WeirCatalogSession session;
-	Datum		values[17];
-	char		nulls[] = "                 ";
+	Datum		values[20];
+	char		nulls[] = "                    ";
 	bool		found;
 
 	values[0] = ObjectIdGetDatum(relid);
@@ -171,6 +185,9 @@ weir_catalog_save_progress(Oid relid, const WeirProgress *progress, int64 expect
 	values[16] = Int64GetDatum((int64) progress->mark.crc);
 	if (progress->mark.offset < 0)
 		nulls[15] = nulls[16] = 'n';
+	values[17] = Int64GetDatum(progress->generation);
+	values[18] = Int64GetDatum(progress->page != progress->home ? 1 : 0);
+	values[19] = Int64GetDatum(progress->page);
 
 	weir_catalog_enter(&session);
 	found = weir_catalog_execute(&statement, values, nulls, SPI_OK_UPDATE);

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "catalog_query.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
@@ -38,6 +39,10 @@ found(WeirCatalogStatement *statement, int rc, int expected)
 bool
 weir_catalog_execute(WeirCatalogStatement *statement, Datum *values, const char *nulls, int expected)
 {
+	/* until weir_catalog_leave() */
+	if (statement->by_index)
+		(void) set_config_option("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
 	prepare(statement);
 	return found(statement, SPI_execute_plan(statement->plan, values, nulls, false, 0), expected);
 }

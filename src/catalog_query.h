@@ -17,6 +17,7 @@ typedef struct WeirCatalogStatement
 	const char *sql;
 	int			nargs;
 	Oid			argtypes[20];
+	bool		by_index;		/* however small the table was when this was planned */
 	SPIPlanPtr	plan;
 } WeirCatalogStatement;
 

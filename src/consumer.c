@@ -10,8 +10,9 @@
  * its latch.  consumer_ask.c asks brokers and waits for what they say;
  * consumer_commit.c tells them offsets.
  *
- * No callbacks are used: librdkafka would call them from its threads or under
- * its locks, where ereport() must never happen.  What to do about anything
+ * No callbacks bring anything: librdkafka would call them from its threads or
+ * under its locks, where ereport() must never happen.  (consumer_threads.c has
+ * some that bring nothing.)  What to do about anything
  * that is reported here is worker.c's to decide.
  */
 #include "postgres.h"
@@ -24,6 +25,16 @@
 #include "storage/ipc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+
+/*
+ * How long a fetch waits at the broker where nothing comes.  A message ends it
+ * at once, but until then the broker answers nothing else on that connection:
+ * it must be less than consumer_ask.c waits for an answer.
+ */
+#define FETCH_WAIT_MS 800
+
+/* How often librdkafka says how it is: brokers are judged by that, and unread ends known. */
+#define STATISTICS_MS 10000
 
 /*
  * How long the words of a broken connection explain that there is none:
@@ -75,13 +86,16 @@ set_number(rd_kafka_conf_t *conf, const char *name, int64 value)
 		elog(ERROR, "librdkafka refused %s = %s: %s", name, text, errbuf);
 }
 
-/* Sets a bound on memory; what the server's options say may only be less. */
-static void
+/* Sets a bound, and returns it; what the server's options say may only be less. */
+static int64
 set_bound(rd_kafka_conf_t *conf, List *options, const char *name, int64 bound)
 {
 	const char *chosen = weir_kafka_option_value(options, name);
 
-	set_number(conf, name, chosen ? Min(strtoll(chosen, NULL, 10), bound) : bound);
+	if (chosen)
+		bound = Min(strtoll(chosen, NULL, 10), bound);
+	set_number(conf, name, bound);
+	return bound;
 }
 
 /*
@@ -94,9 +108,9 @@ set_budget(rd_kafka_conf_t *conf, List *options, int memory_mb)
 	int64		bytes = (int64) memory_mb * 1024 * 1024;
 	int64		fetch = Min(Max(bytes / 4, 1024 * 1024), 64 * 1024 * 1024);
 
-	set_bound(conf, options, "queued.max.messages.kbytes", Min(bytes / 2 / 1024, 2097151));
-	set_bound(conf, options, "fetch.max.bytes", fetch);
-	set_bound(conf, options, "max.partition.fetch.bytes", fetch);
+	(void) set_bound(conf, options, "queued.max.messages.kbytes", Min(bytes / 2 / 1024, 2097151));
+	(void) set_bound(conf, options, "fetch.max.bytes", fetch);
+	(void) set_bound(conf, options, "max.partition.fetch.bytes", fetch);
 }
 
 /* Makes the configuration, or throws. */
@@ -116,7 +130,8 @@ make_conf(const WeirConsumerSpec *spec)
 				 errhint("Correct them with ALTER SERVER or ALTER USER MAPPING.")));
 
 	set_budget(conf, spec->options, spec->memory_mb);
-	set_number(conf, "statistics.interval.ms", 5000);
+	set_number(conf, "statistics.interval.ms", STATISTICS_MS);
+	weir_consumer_calm_threads(conf, set_bound(conf, spec->options, "fetch.wait.max.ms", FETCH_WAIT_MS));
 	if (rd_kafka_version() >= FETCHES_WITHOUT_NUDGE)
 		set_number(conf, "fetch.queue.backoff.ms", NUDGE_MS);
 	rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_STATS | RD_KAFKA_EVENT_LOG);

@@ -3,7 +3,9 @@
  *	  The consumer asks brokers: is the topic there, which offsets has it.
  *
  * These calls wait, for less than a second each, so that the process can
- * always be told to leave.
+ * always be told to leave.  A broker that is waiting for messages of ours
+ * answers only when it has waited long enough (FETCH_WAIT_MS): one call more
+ * than an answer should need is made before there is said to be none.
  */
 #include "postgres.h"
 
@@ -14,6 +16,13 @@
 
 /* The longest that any call here waits for a broker. */
 #define CALL_TIMEOUT_MS 900
+
+/* How often to ask before giving up: what is being read from may be about to answer. */
+static int
+tries(const WeirConsumer *consumer)
+{
+	return consumer->npartitions > 0 ? 2 : 1;
+}
 
 /* Says why a call failed; returns false. */
 static bool
@@ -53,9 +62,15 @@ static rd_kafka_resp_err_t
 read_metadata(WeirConsumer *consumer, WeirTopicInfo *info)
 {
 	const struct rd_kafka_metadata *metadata;
-	rd_kafka_resp_err_t err;
+	rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR__TIMED_OUT;
 
-	err = rd_kafka_metadata(consumer->rk, 0, consumer->topic, &metadata, CALL_TIMEOUT_MS);
+	for (int try = tries(consumer); try > 0; try--)
+	{
+		CHECK_FOR_INTERRUPTS();
+		err = rd_kafka_metadata(consumer->rk, 0, consumer->topic, &metadata, CALL_TIMEOUT_MS);
+		if (err != RD_KAFKA_RESP_ERR__TIMED_OUT)
+			break;
+	}
 	if (err)
 		return err;
 	err = RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
@@ -109,16 +124,20 @@ offsets_at(WeirConsumer *consumer, int n, const int32 *partitions, const int64 *
 	rd_kafka_topic_partition_list_t *list;
 	rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR_NO_ERROR;
 
-	/* Several slow answers in a row must not keep the server from stopping. */
-	CHECK_FOR_INTERRUPTS();
 	list = rd_kafka_topic_partition_list_new(n);
 	for (int i = 0; i < n; i++)
 	{
 		if (offsets[i] < 0)
 			rd_kafka_topic_partition_list_add(list, consumer->topic_name, partitions[i])->offset = starts[i];
 	}
-	if (list->cnt > 0)
+	for (int try = tries(consumer); try > 0 && list->cnt > 0; try--)
+	{
+		/* Several slow answers in a row must not keep the server from stopping. */
+		CHECK_FOR_INTERRUPTS();
 		err = rd_kafka_offsets_for_times(consumer->rk, list, CALL_TIMEOUT_MS);
+		if (err != RD_KAFKA_RESP_ERR__TIMED_OUT)
+			break;
+	}
 	for (int i = 0; i < n && !err; i++)
 	{
 		rd_kafka_topic_partition_t *found =

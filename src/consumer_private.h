@@ -22,9 +22,12 @@
 /*
  * Up to 2.1 librdkafka looks only once a second whether a queue that was full
  * has room again, which would cap a worker at a queue's worth a second.  Any
- * request makes it look; this often at most is one sent for that alone.
+ * request makes it look; this often at most is one sent for that alone, and
+ * not where polls have got less than they wanted for longer than it takes
+ * librdkafka to look by itself: no queue was full then.
  */
 #define NUDGE_MS 10
+#define NUDGE_FOR_MS 1500
 #define FETCHES_WITHOUT_NUDGE 0x02020000	/* rd_kafka_version() */
 
 /* What is known of a partition. */
@@ -63,6 +66,7 @@ struct WeirConsumer
 
 	Size		average;		/* size of recent messages */
 	TimestampTz nudged_at;
+	TimestampTz filled_at;		/* when a poll last got all that it wanted */
 	rd_kafka_message_t *chunk[CHUNK];
 
 	WeirConsumerEvent events[MAX_EVENTS];
@@ -99,6 +103,12 @@ extern void weir_consumer_note_event(WeirConsumer *consumer, WeirConsumerEventKi
 
 /* What is known of a partition; NULL if it is not one of ours. */
 extern PartitionState *weir_consumer_find_partition(WeirConsumer *consumer, int32 partition);
+
+/*
+ * Has the threads of a client to be sleep as soundly as they can.  Fetches
+ * wait at the broker for so long where nothing comes.
+ */
+extern void weir_consumer_calm_threads(rd_kafka_conf_t *conf, int longest_fetch_ms);
 
 /* Takes the answer to a commit. */
 extern void weir_consumer_take_commit(WeirConsumer *consumer, rd_kafka_event_t *rkev);

@@ -233,6 +233,7 @@ nudge_fetchers(WeirConsumer *consumer)
 
 	if (rd_kafka_version() >= FETCHES_WITHOUT_NUDGE ||
 		consumer->nat_end == consumer->npartitions ||
+		TimestampDifferenceExceeds(consumer->filled_at, now, NUDGE_FOR_MS) ||
 		!TimestampDifferenceExceeds(consumer->nudged_at, now, pace) ||
 		rd_kafka_queue_length(consumer->queue) > NUDGE_BELOW)
 		return;
@@ -283,6 +284,8 @@ weir_consumer_poll(WeirConsumer *consumer, WeirMessage *messages, int max, Size 
 		if (n > n_before)
 			consumer->average = (consumer->average * 3 + (bytes - before) / (n - n_before)) / 4;
 	}
+	if (n >= max || bytes >= max_bytes)
+		consumer->filled_at = GetCurrentTimestamp();
 	if (n > 0)
 		nudge_fetchers(consumer);
 	return n;

@@ -36,9 +36,6 @@
 #include "utils/timestamp.h"
 #include "version.h"
 
-/* How often a worker looks at least whether staged rows are past retention. */
-#define MAINTAIN_MS 10000
-
 /* How long a session trusts that a partition's range need not be noted anew. */
 #define NOTED_MS 10000
 
@@ -323,14 +320,17 @@ weir_pipeline_expire(Oid stream)
 
 /* Lets staged rows go that are past retention, and begins new children. */
 void
-weir_pipeline_maintain(Oid stream)
+weir_pipeline_maintain(Oid stream, int longest_ms)
 {
 	static TimestampTz due = 0;
+	static TimestampTz looked_at = 0;
 	TimestampTz now = GetCurrentTimestamp();
 	MemoryContext context = CurrentMemoryContext;
 
-	if (now < due)
+	/* retention may be made shorter meanwhile */
+	if (now < due && now < TimestampTzPlusMilliseconds(looked_at, longest_ms))
 		return;
+	looked_at = now;
 	/* committed first: where the disk is full, the new child needs the room */
 	weir_pipeline_expire(stream);
 	StartTransactionCommand();
@@ -340,9 +340,6 @@ weir_pipeline_maintain(Oid stream)
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);
-
-	/* retention may be made shorter meanwhile */
-	due = Min(due, TimestampTzPlusMilliseconds(now, MAINTAIN_MS));
 }
 
 /*

@@ -41,9 +41,10 @@ extern WeirOutcome weir_pipeline_apply(Oid stream, int64 version, WeirBatch *bat
 
 /*
  * Lets staged rows go that are past retention and begins new children, when it
- * is time, in transactions of its own.  Cheap when it is not.  Throws.
+ * is time, in transactions of its own.  Cheap when it is not, but for a look
+ * every longest_ms.  Throws.
  */
-extern void weir_pipeline_maintain(Oid stream);
+extern void weir_pipeline_maintain(Oid stream, int longest_ms);
 
 /* Only lets rows go, at once: for when batches fail, as the disk may be full.  Throws. */
 extern void weir_pipeline_expire(Oid stream);

@@ -68,8 +68,12 @@ TimestampTz
 weir_rotate(Oid stream)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	bool		done = weir_rotate_expire(stream);
+	TimestampTz due = weir_catalog_rotation_due(stream);
+	bool		done;
 
+	if (due > now)
+		return due;
+	done = weir_rotate_expire(stream);
 	if (weir_catalog_chunk_full_at(stream) <= now)
 	{
 		done &= begin_chunk(stream);
@@ -77,7 +81,7 @@ weir_rotate(Oid stream)
 	}
 	if (!done)
 		return TimestampTzPlusMilliseconds(now, TRY_AGAIN_MS);
-	return Min(weir_catalog_chunk_full_at(stream), weir_catalog_chunk_expires_at(stream));
+	return weir_catalog_rotation_due(stream);
 }
 
 /* ---- for sessions, whose transactions may stay open for long ---- */
@@ -108,9 +112,8 @@ void
 weir_rotate_at_commit(Oid stream)
 {
 	static bool registered = false;
-	TimestampTz now = GetCurrentTimestamp();
 
-	if (weir_catalog_chunk_full_at(stream) > now && weir_catalog_chunk_expires_at(stream) > now)
+	if (weir_catalog_rotation_due(stream) > GetCurrentTimestamp())
 		return;
 	if (!registered)
 	{

@@ -62,6 +62,7 @@
 #define FENCE_RETRY_MS 200
 #define REFRESH_MS 10000		/* looking for new partitions */
 #define REFRESH_SOON_MS 1000
+#define CALM_MS 60000			/* idle for so long is calm: once in so long is often enough, too */
 #define POSITION_MS 1000		/* commits that bring positions alone */
 #define IDLENESS_MS 250			/* looking for partitions to leave out, with idle_timeout */
 #define IDLE_MS 2000			/* nothing for so long is idle */
@@ -502,7 +503,11 @@ fill_batch(Worker *worker)
 	worker->last_message = GetCurrentTimestamp();
 	see_life(worker);
 	if (weir_worker_current() == WEIR_IDLE)
+	{
 		weir_worker_enter(WEIR_RUNNING, NULL, NULL, 0);
+		worker->next_refresh = Min(worker->next_refresh,
+								   TimestampTzPlusMilliseconds(worker->last_message, REFRESH_MS));
+	}
 }
 
 /* When is the batch to be applied?  0: there is none. */
@@ -663,6 +668,14 @@ leave_out_idle(Worker *worker)
 	pfree(partitions);
 }
 
+/* Has nothing come for so long that it need not be looked for as often as otherwise? */
+static bool
+is_calm(const Worker *worker, TimestampTz now)
+{
+	return weir_worker_current() == WEIR_IDLE &&
+		TimestampDifferenceExceeds(worker->last_message, now, CALM_MS);
+}
+
 /* Is there nobody to ask about the topic? */
 static bool
 all_silent(const Worker *worker)
@@ -676,7 +689,7 @@ refresh(Worker *worker, TimestampTz now)
 {
 	if (now < worker->next_refresh)
 		return true;
-	worker->next_refresh = TimestampTzPlusMilliseconds(now, REFRESH_MS);
+	worker->next_refresh = TimestampTzPlusMilliseconds(now, is_calm(worker, now) ? CALM_MS : REFRESH_MS);
 	/* Nobody wakes us when the extension is dropped, or the stream gets another owner. */
 	load_definition(worker);
 	weir_pipeline_purge();
@@ -778,7 +791,7 @@ keep_house(Worker *worker, TimestampTz now)
 	notice_idleness(worker, now);
 	leave_out_idle(worker);
 	if (worker->slot.worker == 0)
-		weir_pipeline_maintain(worker->slot.stream);
+		weir_pipeline_maintain(worker->slot.stream, is_calm(worker, now) ? CALM_MS : REFRESH_MS);
 	return refresh(worker, now);
 }
 

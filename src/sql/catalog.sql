@@ -43,6 +43,11 @@ SELECT pg_catalog.pg_extension_config_dump('weir_internal.stream', '');
 
 -- How far each partition is applied.  One small row that changes with every
 -- batch: hence the low fillfactor, so that updates stay on their page.
+--
+-- They do not stay there while an old snapshot keeps former versions from being
+-- removed: whoever then looked for the row would come by all of them.  So a row
+-- that has had to leave its page gets another key, and is looked for from the
+-- greatest generation downwards: on its page, and maybe on the one before.
 CREATE TABLE weir_internal.stream_partition (
     stream regclass,
     partition int,
@@ -64,8 +69,10 @@ CREATE TABLE weir_internal.stream_partition (
     idle_since timestamptz,                     -- left out of the stream watermark since
     floor timestamptz,                          -- least _watermark of events to come
     updated_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (stream, partition)
-) WITH (fillfactor = 25, autovacuum_vacuum_threshold = 1000);
+    generation bigint NOT NULL DEFAULT 0,       -- how often it has left its page; there is one row a partition
+    home bigint NOT NULL DEFAULT -1,            -- the page that this generation began on; -1: not known
+    PRIMARY KEY (stream, partition, generation)
+) WITH (fillfactor = 25, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0);
 COMMENT ON TABLE weir_internal.stream_partition IS 'applied offset, watermark and counters of each partition of each stream';
 -- Dumped: offsets belong to the results of the same snapshot.
 SELECT pg_catalog.pg_extension_config_dump('weir_internal.stream_partition', '');
