@@ -9,12 +9,14 @@ OBJS       = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
 SQL_PIECES = \
 	src/sql/schema.sql \
 	src/sql/catalog.sql \
+	src/sql/window.sql \
 	src/sql/worker.sql \
 	src/sql/server.sql \
 	src/sql/guard.sql \
 	src/sql/stream.sql \
 	src/sql/ingest.sql \
 	src/sql/deadletter.sql \
+	src/sql/aggregate.sql \
 	src/sql/status.sql \
 	src/sql/rights.sql
 

@@ -6,13 +6,16 @@
 
 #include "access/htup_details.h"
 #include "access/xlog.h"
+#include "catalog.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "shared.h"
 #include "storage/proc.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 #include "version.h"
@@ -52,6 +55,16 @@ set_blockers(const WeirWorkerSlot *slot, Datum *value, bool *isnull)
 		*value = DirectFunctionCall1(pg_blocking_pids, Int32GetDatum(slot->pid));
 }
 
+/* May the caller see a worker's errors, which may name what is in its owner's streams? */
+static bool
+may_see(const WeirWorkerSlot *slot)
+{
+	if (superuser())
+		return true;
+	return slot->dboid == MyDatabaseId && get_rel_name(slot->stream) != NULL &&
+		has_privs_of_role(GetUserId(), weir_relation_owner(slot->stream));
+}
+
 /* weir_internal.worker_slots(): one row per slot in use. */
 Datum
 weir_worker_slots(PG_FUNCTION_ARGS)
@@ -65,7 +78,7 @@ weir_worker_slots(PG_FUNCTION_ARGS)
 		Datum		values[WORKER_SLOTS_COLUMNS];
 		bool		nulls[WORKER_SLOTS_COLUMNS] = {0};
 
-		if (!weir_shared_read_slot(i, &slot))
+		if (!weir_shared_read_slot(i, &slot) || !may_see(&slot))
 			continue;
 		values[0] = ObjectIdGetDatum(slot.dboid);
 		values[1] = ObjectIdGetDatum(slot.stream);

@@ -11,6 +11,7 @@
 #include "batch.h"
 #include "nodes/pg_list.h"
 #include "utils/jsonb.h"
+#include "utils/snapshot.h"
 
 typedef enum WeirTombstones
 {
@@ -135,6 +136,7 @@ extern void weir_catalog_add_partitions(Oid relid, int n, const int32 *partition
 
 /* The watermark of a stream: the least of its partitions', idle ones left out.  It never goes back. */
 extern TimestampTz weir_catalog_stream_watermark(Oid relid);
+extern TimestampTz weir_catalog_stream_watermark_at(Oid relid, Snapshot snapshot);
 
 /* Leaves partitions out of the stream's watermark, as they are idle. */
 extern void weir_catalog_leave_out(Oid relid, int n, const int32 *partitions);
@@ -183,11 +185,13 @@ extern int	weir_catalog_forget_partitions(Oid relid);
  *
  * The batch fence: each batch takes it shared until commit; stop, seek, drop
  * and alter take it exclusively until commit.  The worker fence: one session
- * at a time may be worker N of a stream.
+ * at a time may be worker N of a stream.  The lane fence: one transaction at a
+ * time writes to lane N of a store.
  */
 extern void weir_fence_share(Oid relid);
 extern void weir_fence_exclusive(Oid relid);	/* says whom it waits for, if for long */
 extern void weir_fence_cancel(Oid relid);	/* the same, canceling batches that run */
 extern bool weir_fence_worker(Oid relid, int worker);	/* session lock; false: another has it */
+extern bool weir_fence_lane(Oid relid, int lane, bool wait);	/* until commit; false: another has it */
 
 #endif							/* WEIR_CATALOG_H */

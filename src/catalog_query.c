@@ -47,15 +47,22 @@ weir_catalog_execute(WeirCatalogStatement *statement, Datum *values, const char 
 	return found(statement, SPI_execute_plan(statement->plan, values, nulls, false, 0), expected);
 }
 
+/* Executes a SELECT with a snapshot of the caller's. */
+bool
+weir_catalog_execute_snapshot(WeirCatalogStatement *statement, Datum *values, Snapshot snapshot)
+{
+	prepare(statement);
+	return found(statement,
+				 SPI_execute_snapshot(statement->plan, values, NULL, snapshot,
+									  InvalidSnapshot, true, false, 0),
+				 SPI_OK_SELECT);
+}
+
 /* Executes a SELECT with a snapshot of its own. */
 bool
 weir_catalog_execute_latest(WeirCatalogStatement *statement, Datum *values)
 {
-	prepare(statement);
-	return found(statement,
-				 SPI_execute_snapshot(statement->plan, values, NULL, GetLatestSnapshot(),
-									  InvalidSnapshot, true, false, 0),
-				 SPI_OK_SELECT);
+	return weir_catalog_execute_snapshot(statement, values, GetLatestSnapshot());
 }
 
 /* Returns a value. */

@@ -28,6 +28,9 @@ extern bool weir_catalog_execute(WeirCatalogStatement *statement, Datum *values,
 /* Executes a SELECT that sees what others have committed by now, whatever the isolation level. */
 extern bool weir_catalog_execute_latest(WeirCatalogStatement *statement, Datum *values);
 
+/* Executes a SELECT that sees what this snapshot sees. */
+extern bool weir_catalog_execute_snapshot(WeirCatalogStatement *statement, Datum *values, Snapshot snapshot);
+
 /* Values of a row of SPI_tuptable, by position from 1. */
 extern Datum weir_catalog_column(HeapTuple tuple, int position, bool *isnull);
 extern char *weir_catalog_string(HeapTuple tuple, int position, MemoryContext context);

@@ -56,6 +56,18 @@ weir_catalog_staging_is_marked(Oid relid)
 	return run_for(&statement, relid, SPI_OK_SELECT);
 }
 
+/* Are staged rows of a stream lost, or not all back yet? */
+bool
+weir_catalog_refill_is_due(Oid relid)
+{
+	static WeirCatalogStatement statement = {
+		"SELECT FROM weir_internal.refill WHERE stream = $1 LIMIT 1",
+		1, {REGCLASSOID}
+	};
+
+	return !weir_catalog_staging_is_marked(relid) || run_for(&statement, relid, SPI_OK_SELECT);
+}
+
 /* Marks the staging table of a stream. */
 void
 weir_catalog_mark_staging(Oid relid)

@@ -27,6 +27,9 @@ typedef struct WeirRefillRange
 /* Are the staged rows of a stream there, or planned to come back? */
 extern bool weir_catalog_staging_is_marked(Oid relid);
 
+/* Are staged rows of a stream lost, or not all back yet? */
+extern bool weir_catalog_refill_is_due(Oid relid);
+
 /* Marks the staging table of a new stream. */
 extern void weir_catalog_mark_staging(Oid relid);
 

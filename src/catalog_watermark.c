@@ -35,16 +35,30 @@ timestamp_of(WeirCatalogStatement *statement, Oid relid, int expected)
 	return result;
 }
 
+static WeirCatalogStatement read_watermark = {
+	"SELECT " STREAM_WATERMARK " FROM weir_internal.stream s WHERE s.stream = $1",
+	1, {REGCLASSOID}
+};
+
 /* Returns the watermark of a stream. */
 TimestampTz
 weir_catalog_stream_watermark(Oid relid)
 {
-	static WeirCatalogStatement statement = {
-		"SELECT " STREAM_WATERMARK " FROM weir_internal.stream s WHERE s.stream = $1",
-		1, {REGCLASSOID}
-	};
+	return timestamp_of(&read_watermark, relid, SPI_OK_SELECT);
+}
 
-	return timestamp_of(&statement, relid, SPI_OK_SELECT);
+/* Returns the watermark of a stream as a snapshot sees it. */
+TimestampTz
+weir_catalog_stream_watermark_at(Oid relid, Snapshot snapshot)
+{
+	WeirCatalogSession session;
+	TimestampTz result = DT_NOBEGIN;
+
+	weir_catalog_enter(&session);
+	if (weir_catalog_execute_snapshot(&read_watermark, (Datum[]) {ObjectIdGetDatum(relid)}, snapshot))
+		result = weir_catalog_int64(SPI_tuptable->vals[0], 1, DT_NOBEGIN);
+	weir_catalog_leave(&session);
+	return result;
 }
 
 /* Keeps the watermark of a stream from going back. */

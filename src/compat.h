@@ -17,6 +17,12 @@
 #include "catalog/pg_database.h"
 #include "catalog/pg_foreign_server.h"
 #include "commands/defrem.h"
+#include "commands/explain.h"
+#if PG_VERSION_NUM >= 180000
+#include "commands/explain_format.h"
+#include "commands/explain_state.h"
+#endif
+#include "executor/execdesc.h"
 #include "executor/executor.h"
 #include "pgstat.h"
 #include "storage/latch.h"
@@ -101,6 +107,35 @@ weir_decode_datetime(char **field, int *type, int nfields, int *kind,
 	return DecodeDateTime(field, type, nfields, kind, tm, fsec, zone, &extra);
 #else
 	return DecodeDateTime(field, type, nfields, kind, tm, fsec, zone);
+#endif
+}
+
+/* Makes the executor not ask for rights on something that is no table. */
+static inline void
+weir_rte_clear_permissions(RangeTblEntry *rte)
+{
+#if PG_VERSION_NUM >= 160000
+	rte->perminfoindex = 0;
+#else
+	rte->requiredPerms = 0;
+#endif
+}
+
+/* Makes a plan ready to be run once. */
+static inline QueryDesc *
+weir_create_query_desc(PlannedStmt *plan, Snapshot snapshot, DestReceiver *receiver, QueryEnvironment *env)
+{
+	return CreateQueryDesc(plan, "", snapshot, InvalidSnapshot, receiver, NULL, env, 0);
+}
+
+/* Runs it to its end. */
+static inline void
+weir_executor_run(QueryDesc *desc)
+{
+#if PG_VERSION_NUM >= 180000
+	ExecutorRun(desc, ForwardScanDirection, 0);
+#else
+	ExecutorRun(desc, ForwardScanDirection, 0, true);
 #endif
 }
 

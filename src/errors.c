@@ -4,7 +4,9 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "errors.h"
+#include "utils/resowner.h"
 
 #define START_AGAIN "then start the stream again with weir.start()."
 
@@ -125,4 +127,36 @@ weir_error_explain(ErrorData *error)
 		error->message = psprintf("the batch took longer than weir.batch_timeout%s", in);
 	else if (strcmp(id, "canceling statement due to user request") == 0)
 		error->message = psprintf("the batch was canceled%s", in);
+}
+
+/* Tries something in a subtransaction, which costs next to nothing where nothing is written. */
+ErrorData *
+weir_try(void (*action) (void *), void *arg)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		action(arg);
+		ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+	}
+	PG_END_TRY();
+	if (error != NULL && weir_error_fate(error->sqlerrcode) != WEIR_FATE_DATA)
+		ReThrowError(error);
+	return error;
 }

@@ -27,4 +27,10 @@ extern const char *weir_error_function(const char *context);
 /* Rewrites the message where PostgreSQL's own would not help; allocates in the current context. */
 extern void weir_error_explain(ErrorData *error);
 
+/*
+ * Tries something in a subtransaction; returns NULL, or the error of data that
+ * it raised, as a copy in the current context.  Other errors are raised.
+ */
+extern ErrorData *weir_try(void (*action) (void *), void *arg);
+
 #endif							/* WEIR_ERRORS_H */

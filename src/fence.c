@@ -21,8 +21,9 @@
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
 
-#define FENCE_BATCH 0x5701		/* locktag_field4 of the two fences */
+#define FENCE_BATCH 0x5701		/* locktag_field4 of the fences */
 #define FENCE_WORKER 0x5702
+#define FENCE_LANE 0x5703
 
 /* After waiting for so long, in milliseconds, the user is told why. */
 #define PATIENCE "2000"
@@ -133,4 +134,13 @@ weir_fence_worker(Oid relid, int worker)
 	LOCKTAG		tag = fence_tag(relid, worker, FENCE_WORKER);
 
 	return LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/* Becomes the one transaction that writes to this lane of a store, until it ends. */
+bool
+weir_fence_lane(Oid relid, int lane, bool wait)
+{
+	LOCKTAG		tag = fence_tag(relid, lane, FENCE_LANE);
+
+	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
 }

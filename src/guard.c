@@ -7,6 +7,7 @@
 
 #include "access/table.h"
 #include "catalog.h"
+#include "catalog_aggregate.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_trigger.h"
@@ -87,23 +88,30 @@ refuse_row_triggers(Relation relation)
 	}
 }
 
-/* Brings the children of a stream in line with it after DDL on it. */
+/* Gives relations to an owner. */
+static void
+give_all(List *relations, Oid owner)
+{
+	ListCell   *cell;
+
+	foreach(cell, relations)
+	{
+		if (weir_relation_owner(lfirst_oid(cell)) != owner)
+			ATExecChangeOwner(lfirst_oid(cell), owner, true, AccessExclusiveLock);
+	}
+}
+
+/* Brings the children of a stream, and what is derived from it, in line with it after DDL on it. */
 Datum
 weir_follow_ddl(PG_FUNCTION_ARGS)
 {
 	Oid			relid = PG_GETARG_OID(0);
 	Relation	relation = table_open(relid, AccessShareLock);
 	Oid			owner = relation->rd_rel->relowner;
-	ListCell   *lc;
 
 	refuse_row_triggers(relation);
-	foreach(lc, find_inheritance_children(relid, AccessShareLock))
-	{
-		Oid			child = lfirst_oid(lc);
-
-		if (weir_relation_owner(child) != owner)
-			ATExecChangeOwner(child, owner, true, AccessExclusiveLock);
-	}
+	give_all(find_inheritance_children(relid, AccessShareLock), owner);
+	give_all(weir_catalog_aggregate_relations(relid), owner);
 	table_close(relation, NoLock);
 	weir_chunk_copy_indexes(relid);
 	PG_RETURN_VOID();

@@ -29,6 +29,8 @@ weir_owner_enter(Oid owner, const char *search_path, WeirOwnerSession *session)
 	set_option("TimeZone", "UTC");
 	set_option("DateStyle", "ISO, MDY");
 	set_option("IntervalStyle", "postgres");
+	set_option("extra_float_digits", "1");
+	set_option("bytea_output", "hex");
 	SetUserIdAndSecContext(owner,
 						   session->sec_context | SECURITY_RESTRICTED_OPERATION);
 }

@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "aggregate.h"
 #include "apply.h"
 #include "catalog_deadletter.h"
 #include "catalog_verdict.h"
@@ -126,6 +127,29 @@ note_range(WeirRuntime *runtime, const WeirPartitionWork *work)
 	MemoryContextSwitchTo(old);
 }
 
+/* Moves windows that are over, as the stream's owner. */
+static void
+close_windows(WeirRuntime *runtime)
+{
+	WeirOwnerSession session;
+	ListCell   *cell;
+
+	if (runtime->windowed == NIL)
+		return;
+	CommandCounterIncrement();
+	enter_owner(runtime->stream, &session);
+	foreach(cell, runtime->windowed)
+	{
+		WeirAggregate *aggregate = weir_aggregate_get(WEIR_AGGREGATE_VIEW, lfirst_oid(cell));
+
+		if (aggregate == NULL)
+			continue;
+		weir_aggregate_close_windows(aggregate);
+		weir_aggregate_release(aggregate);
+	}
+	weir_owner_leave(&session);
+}
+
 /* Saves what the batch did besides its rows; false if a partition has moved meanwhile. */
 static bool
 save(WeirApply *apply, WeirCounts *counts)
@@ -151,6 +175,7 @@ save(WeirApply *apply, WeirCounts *counts)
 	}
 	weir_verdict_log(&apply->verdicts, relid, apply->runtime->chunk);
 	weir_catalog_add_dead_letters(relid, apply->batch, &apply->letters);
+	close_windows(apply->runtime);
 	purge_sometimes();
 	return true;
 }

@@ -10,6 +10,7 @@
 
 #include "access/table.h"
 #include "access/tableam.h"
+#include "catalog_aggregate.h"
 #include "chunk.h"
 #include "executor/executor.h"
 #include "owner.h"
@@ -131,6 +132,7 @@ build(Oid relid, Oid chunk)
 		MemoryContextDelete(context);
 		return NULL;
 	}
+	runtime->windowed = weir_catalog_aggregates(relid, true);
 	runtime->chunk = OidIsValid(chunk) ? chunk : weir_chunk_current(relid);
 	child = table_open(runtime->chunk, AccessShareLock);
 	runtime->tupdesc = CreateTupleDescCopyConstr(RelationGetDescr(child));

@@ -34,6 +34,7 @@ typedef struct WeirRuntime
 	WeirEventTime eventtime;
 	WeirDecoder *decoder;
 	WeirConstrainer *constrainer;
+	List	   *windowed;		/* views of the continuous aggregates with windows */
 	bool		may_throw;		/* decoder or constrainer may ereport */
 	MemoryContext compiled;		/* of decoder and constrainer */
 	MemoryContext lot;			/* values of the current lot; reset by apply.c */

@@ -37,6 +37,21 @@ BEGIN
         PERFORM weir_internal.touch_stream(s.stream);
     END LOOP;
 
+    -- closed windows go to columns of these names
+    FOR s IN
+        SELECT a.results, k.attname
+        FROM pg_event_trigger_ddl_commands() c
+        JOIN weir_internal.continuous_aggregate a ON a.results::oid = c.objid
+        JOIN pg_attribute k ON k.attrelid = a.finish::oid AND k.attnum > 0 AND NOT k.attisdropped AND k.attname <> 'is_final'
+        WHERE c.classid = 'pg_class'::regclass
+          AND NOT EXISTS (SELECT FROM pg_attribute r WHERE r.attrelid = a.results::oid AND r.attname = k.attname AND NOT r.attisdropped)
+    LOOP
+        RAISE feature_not_supported USING
+            MESSAGE = format('table "%s" must keep its column "%s"',
+                (SELECT c.relname FROM pg_class c WHERE c.oid = s.results::oid), s.attname),
+            HINT = 'It takes the closed windows of a continuous aggregate. Columns may be added; name them as you like in a view over it.';
+    END LOOP;
+
     -- the staging table itself, or an index or trigger on it
     FOR s IN
         SELECT DISTINCT st.stream
@@ -59,15 +74,50 @@ END
 $$;
 COMMENT ON FUNCTION weir_internal.on_ddl_command_end() IS 'keeps streams in line with DDL on them and on their servers';
 
+-- Drops relations, those of them that are still there, and a trigger.
+CREATE FUNCTION weir_internal.drop_relations(relations oid[], trigger_table oid, trigger_name text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    r record;
+BEGIN
+    IF EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = trigger_table AND t.tgname = trigger_name) THEN
+        EXECUTE format('DROP TRIGGER %I ON %s', trigger_name, trigger_table::regclass);
+    END IF;
+    FOR r IN
+        SELECT c.oid, c.relkind FROM unnest(relations) WITH ORDINALITY u (relation, i)
+        JOIN pg_class c ON c.oid = u.relation ORDER BY u.i
+    LOOP
+        EXECUTE format('DROP %s %s', CASE r.relkind WHEN 'v' THEN 'VIEW' WHEN 'f' THEN 'FOREIGN TABLE' ELSE 'TABLE' END,
+            r.oid::regclass);
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION weir_internal.drop_relations(oid[], oid, text) IS 'drops what is left of a derived object';
+
 CREATE FUNCTION weir_internal.on_sql_drop() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     gone oid[];
+    gone_views oid[];
+    a record;
     poorer regclass[];
 BEGIN
-    SELECT array_agg(objid) INTO gone
+    SELECT array_agg(objid) FILTER (WHERE object_type = 'table'), array_agg(objid) FILTER (WHERE object_type = 'view')
+    INTO gone, gone_views
     FROM pg_event_trigger_dropped_objects()
-    WHERE classid = 'pg_class'::regclass AND objsubid = 0 AND object_type = 'table';
+    WHERE classid = 'pg_class'::regclass AND objsubid = 0;
+    -- one of its views takes a derived object with it
+    FOR a IN DELETE FROM weir_internal.continuous_aggregate
+        WHERE view::oid = ANY (gone_views) OR query::oid = ANY (gone_views) RETURNING *
+    LOOP
+        DELETE FROM weir_internal.aggregate_progress WHERE view = a.view;
+        DELETE FROM weir_internal.late_event WHERE view = a.view;
+        PERFORM weir_internal.drop_relations(ARRAY[a.view, a.results, a.finish, a.states, a.store, a.query]::oid[],
+            a.stream::oid, a.trigger_name);
+        IF EXISTS (SELECT FROM pg_class WHERE oid = a.stream::oid) THEN
+            PERFORM weir_internal.touch_stream(a.stream);
+        END IF;
+    END LOOP;
     IF gone IS NOT NULL THEN
         WITH d AS (DELETE FROM weir_internal.chunk WHERE chunk::oid = ANY (gone) OR stream::oid = ANY (gone)
                    RETURNING stream)

@@ -8,7 +8,7 @@ CREATE FUNCTION weir_internal.worker_slots(
     LANGUAGE c VOLATILE PARALLEL SAFE ROWS 10
     AS 'MODULE_PATHNAME', 'weir_worker_slots';
 COMMENT ON FUNCTION weir_internal.worker_slots() IS
-    'the stream workers of all databases of this server; none where pg_weir is not in shared_preload_libraries';
+    'the stream workers of this server, those of the caller''s streams for all but superusers; none where pg_weir is not in shared_preload_libraries';
 
 CREATE FUNCTION weir_internal.worker_shortage(OUT slots int, OUT slots_used int, OUT error text, OUT hint text)
     RETURNS record
@@ -24,5 +24,3 @@ CREATE FUNCTION weir_internal.obstacle(OUT state text, OUT error text, OUT hint 
 COMMENT ON FUNCTION weir_internal.obstacle() IS
     'why no stream can run in this database now (standby, not preloaded, version mismatch); NULLs where they can';
 
--- Errors may name what is in other people's streams.
-REVOKE ALL ON FUNCTION weir_internal.worker_slots() FROM PUBLIC;

@@ -10,12 +10,17 @@ CREATE TEMP TABLE api (signature text);
 INSERT INTO api VALUES
     ('alter_stream(stream regclass, max_out_of_orderness interval DEFAULT NULL::interval, max_future interval DEFAULT NULL::interval, idle_timeout interval DEFAULT NULL::interval, retention interval DEFAULT NULL::interval, paths jsonb DEFAULT NULL::jsonb, time_unit text DEFAULT NULL::text, column_options jsonb DEFAULT NULL::jsonb, tombstones text DEFAULT NULL::text, isolation_level text DEFAULT NULL::text, on_data_loss text DEFAULT NULL::text, parallelism integer DEFAULT NULL::integer, batch_rows integer DEFAULT NULL::integer, batch_bytes integer DEFAULT NULL::integer, batch_interval interval DEFAULT NULL::interval, commit_to_group text DEFAULT NULL::text) → void'),
     ('audit(stream regclass, OUT partition integer, OUT consumed bigint, OUT staged bigint, OUT duplicate bigint, OUT dead_lettered bigint, OUT dropped bigint, OUT skipped bigint, OUT replayed bigint, OUT balanced boolean) → SETOF record'),
+    ('create_continuous_aggregate(name text, query text, time_window weir.window_spec DEFAULT NULL::weir.window_spec, allowed_lateness interval DEFAULT ''00:00:00''::interval, retention interval DEFAULT NULL::interval, backfill boolean DEFAULT true, if_not_exists boolean DEFAULT false) → regclass'),
     ('create_stream(name text, columns text, server name DEFAULT NULL::name, topic text DEFAULT NULL::text, format text DEFAULT ''json''::text, key_format text DEFAULT NULL::text, key_columns text[] DEFAULT NULL::text[], event_id text[] DEFAULT NULL::text[], dedup_ttl interval DEFAULT NULL::interval, event_time name DEFAULT NULL::name, max_out_of_orderness interval DEFAULT ''00:00:00''::interval, max_future interval DEFAULT ''1 day''::interval, idle_timeout interval DEFAULT NULL::interval, retention interval DEFAULT ''01:00:00''::interval, start_from text DEFAULT ''earliest''::text, paths jsonb DEFAULT ''{}''::jsonb, time_unit text DEFAULT NULL::text, column_options jsonb DEFAULT ''{}''::jsonb, metadata text[] DEFAULT ''{}''::text[], tombstones text DEFAULT ''dead_letter''::text, isolation_level text DEFAULT ''read_committed''::text, on_data_loss text DEFAULT ''stop''::text, parallelism integer DEFAULT 1, partitions integer DEFAULT 1, batch_rows integer DEFAULT NULL::integer, batch_bytes integer DEFAULT NULL::integer, batch_interval interval DEFAULT NULL::interval, commit_to_group text DEFAULT NULL::text, if_not_exists boolean DEFAULT false) → regclass'),
+    ('drop(object regclass) → void'),
     ('drop_stream(stream regclass, cascade boolean DEFAULT false) → void'),
+    ('hop(size interval, slide interval, shift interval DEFAULT ''00:00:00''::interval) → weir.window_spec'),
     ('replay_dead_letters(stream regclass, filter text DEFAULT NULL::text, transform text DEFAULT NULL::text, OUT replayed bigint, OUT applied bigint, OUT failed bigint) → record'),
     ('seek(stream regclass, seek_to text, reset boolean DEFAULT false) → void'),
+    ('session(gap interval) → weir.window_spec'),
     ('start(stream regclass) → void'),
     ('stop(stream regclass, cancel_batch boolean DEFAULT false) → void'),
+    ('tumble(size interval, shift interval DEFAULT ''00:00:00''::interval, timezone text DEFAULT NULL::text) → weir.window_spec'),
     ('test_server(server name, OUT test text, OUT ok boolean, OUT detail text) → SETOF record');
 INSERT INTO api
 SELECT format('ingest(stream regclass, payload %s, key bytea DEFAULT NULL::bytea, headers jsonb DEFAULT NULL::jsonb, kafka_timestamp timestamp with time zone DEFAULT NULL::timestamp with time zone, partition integer DEFAULT NULL::integer, OUT accepted bigint, OUT duplicate bigint, OUT dead_lettered bigint, OUT dropped bigint) → record', t)
@@ -38,6 +43,7 @@ SELECT is_empty($$ SELECT attrelid::regclass, attname FROM pg_attribute a JOIN p
 
 -- Views
 SELECT columns_are('weir', 'dead_letters', '{id,stream_schema,stream,partition,kafka_offset,kafka_timestamp,key,value,headers,error_stage,sqlstate,message,detail,column_name,constraint_name,object_name,failed_at,replayed_at}'::name[]);
+SELECT columns_are('weir', 'late_events', '{stream_schema,stream,aggregate_schema,aggregate,partition,kafka_offset,window_start,window_end,seen_at}'::name[]);
 SELECT has_column('weir', 'status', c, 'status has ' || c)
 FROM unnest('{stream_schema,stream,worker,state,since,last_error,next_try,watermark,held_back_by}'::name[]) c;
 SELECT has_column('weir', 'stream_stats', c, 'stream_stats has ' || c)

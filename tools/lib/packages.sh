@@ -60,6 +60,8 @@ has_fuzzer()
 packages_check_comforts()
 {
 	need kcat command -v kcat
+	need postgresql-15-tdigest has_extension tdigest
+	need postgresql-15-hll has_extension hll
 	need libipc-run-perl perl -MIPC::Run -e 1
 	need libtap-parser-sourcehandler-pgtap-perl command -v pg_prove
 	has_fuzzer >/dev/null || MISSING+=(clang-14 libclang-rt-14-dev)

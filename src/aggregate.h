@@ -1,0 +1,83 @@
+/*
+ * aggregate.h
+ *	  Continuous aggregates made ready to run, and what is done with them.
+ *
+ * Floor 2.
+ */
+#ifndef WEIR_AGGREGATE_H
+#define WEIR_AGGREGATE_H
+
+#include "aggregate_bin.h"
+#include "aggregate_key.h"
+#include "aggregate_plan.h"
+#include "aggregate_query.h"
+#include "aggregate_state.h"
+#include "catalog_aggregate.h"
+#include "partial.h"
+#include "store.h"
+
+/* The columns of a states table before the keys. */
+#define WEIR_STATES_WINDOW_START 1
+#define WEIR_STATES_WINDOW_END 2
+#define WEIR_STATES_IS_FINAL 3
+#define WEIR_STATES_KEY 4
+#define WEIR_STATES_ERROR 5
+#define WEIR_STATES_FIRST 6
+
+/* A continuous aggregate, compiled; kept from batch to batch. */
+typedef struct WeirAggregate
+{
+	WeirAggregateRow *row;
+	bool		valid;			/* cleared when a definition changes */
+	int			busy;			/* users of it right now */
+	MemoryContext context;		/* of all of it */
+	WeirAggregateQuery *query;
+	WeirEventColumns columns;
+	WeirKeySet *keys;
+	WeirPartialSet *partials;
+	PlannedStmt *small;			/* plans for small and for large batches; NULL: not made yet */
+	PlannedStmt *large;
+	TimestampTz next_close;		/* not before that are sessions closed again */
+} WeirAggregate;
+
+/*
+ * Returns the aggregate with this relation in that role, or the one of a
+ * trigger; NULL if there is none.  It stays as it is until it is released,
+ * or the transaction fails.
+ */
+extern WeirAggregate *weir_aggregate_get(WeirAggregateLink link, Oid relid);
+extern WeirAggregate *weir_aggregate_of_trigger(Oid stream, const char *trigger_name);
+extern void weir_aggregate_release(WeirAggregate *aggregate);
+
+/* How many numbers of their own the entries of its store have. */
+extern int	weir_aggregate_subs(const WeirAggregate *aggregate);
+
+/* Returns the columns of a stream that say where and when an event was. */
+extern WeirEventColumns weir_aggregate_columns(Oid stream);
+
+/* Is all that an entry says about windows that are closed?  whole: nothing else says anything about its group. */
+extern bool weir_aggregate_is_over(const WeirAggregate *aggregate, const WeirStoreEntry *entry, TimestampTz closed,
+								   bool whole);
+
+/* Returns the plan for a batch of so many rows, made when first needed; its tables are locked. */
+extern PlannedStmt *weir_aggregate_plan_for(WeirAggregate *aggregate, int64 rows);
+
+/* Takes a batch in: the rows of a transition table. */
+extern void weir_aggregate_take_batch(WeirAggregate *aggregate, Tuplestorestate *batch);
+
+/* Takes in the rows that are staged.  The caller keeps batches out. */
+extern void weir_aggregate_backfill(WeirAggregate *aggregate);
+
+/* Merges runs of a lane where there are many. */
+extern void weir_aggregate_fold(WeirAggregate *aggregate, WeirStore *store, WeirStoreLane *lane);
+
+/* Merges everything in a lane. */
+extern void weir_aggregate_fold_all(WeirAggregate *aggregate, WeirStore *store, WeirStoreLane *lane);
+
+/* Moves windows that are over to the results. */
+extern void weir_aggregate_close_windows(WeirAggregate *aggregate);
+
+/* Empties the aggregates of a stream, as its owner. */
+extern void weir_aggregate_reset(Oid stream);
+
+#endif							/* WEIR_AGGREGATE_H */
