@@ -27,7 +27,11 @@ SELECT event_type, user_id, payload, details, _extra FROM events ORDER BY _offse
 -- The payload's text is JSON still.
 SELECT payload::jsonb -> 'ms' ->> 0 AS first_ms FROM events WHERE payload LIKE '{%';
 
--- Events of each type per five minutes, over what the stream holds.
-SELECT date_bin('5 minutes', "timestamp", '2000-01-03 00:00Z') AT TIME ZONE 'UTC' AS "from (UTC)",
-       event_type, count(*)
-FROM events GROUP BY 1, 2 ORDER BY 1, 2;
+-- Events of each type per five minutes, kept up to date from here on; it
+-- begins with what the stream holds.
+SELECT weir.create_continuous_aggregate('events_5m',
+    $$ SELECT event_type, count(*) FROM events GROUP BY event_type $$,
+    time_window => weir.tumble('5 minutes'));
+
+SELECT window_start AT TIME ZONE 'UTC' AS "from (UTC)", event_type, count, is_final
+FROM events_5m ORDER BY 1, 2;
