@@ -35,7 +35,7 @@ SELECT count(*) AS rows, count(*) - count(DISTINCT event_id) AS "sent twice",
        count(*) FILTER (WHERE ts < _watermark) AS "later than 5 s"
 FROM sensors WHERE _timestamp > now() - interval '10 seconds';
 
-\echo ATTACH YOUR OWN TRIGGER: readings_per_minute, kept by demo/setup.sql
-SELECT to_char(minute, 'HH24:MI') AS minute, readings,
-       round((temp_sum / readings)::numeric, 3) AS avg_temp, temp_max AS max_temp
-FROM readings_per_minute r ORDER BY r.minute DESC LIMIT 3;
+\echo LIVE WINDOWS: SELECT * FROM readings_10s
+SELECT to_char(window_start, 'HH24:MI:SS') AS "from", to_char(window_end, 'HH24:MI:SS') AS "to", readings, sensors,
+       round(avg_temp::numeric, 3) AS avg_temp, max_temp, CASE WHEN is_final THEN 'final' ELSE '' END AS " "
+FROM readings_10s ORDER BY window_start DESC LIMIT 4;

@@ -16,33 +16,17 @@ SELECT weir.create_stream('sensors',
 
 CREATE INDEX ON sensors (_timestamp);
 
--- Attach your own trigger: it sees each batch as a table, in the transaction
--- that also moves the offsets.  This one counts readings per minute; what
--- comes late still counts in the minute it is from.
-CREATE TABLE readings_per_minute (
-    minute timestamptz PRIMARY KEY,
-    readings bigint NOT NULL,
-    temp_sum float8 NOT NULL,
-    temp_max float8 NOT NULL
-) WITH (fillfactor = 50);
+-- A query over the stream, kept up to date: ten seconds a window, final as soon
+-- as nothing that is in time can come any more.
+SELECT weir.create_continuous_aggregate('readings_10s',
+    $$ SELECT count(*) AS readings, count(DISTINCT sensor_id) AS sensors,
+              avg(temp) AS avg_temp, max(temp) AS max_temp
+       FROM sensors $$,
+    time_window => weir.tumble('10 seconds'));
 
-CREATE FUNCTION count_readings() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    INSERT INTO readings_per_minute AS r
-    SELECT date_trunc('minute', ts), count(*), sum(temp), max(temp)
-    FROM batch
-    GROUP BY 1
-    ON CONFLICT (minute) DO UPDATE SET
-        readings = r.readings + excluded.readings,
-        temp_sum = r.temp_sum + excluded.temp_sum,
-        temp_max = greatest(r.temp_max, excluded.temp_max);
-    RETURN NULL;
-END
-$$;
-
-CREATE TRIGGER count_readings AFTER INSERT ON sensors
-    REFERENCING NEW TABLE AS batch
-    FOR EACH STATEMENT EXECUTE FUNCTION count_readings();
+-- And one without a window: everything so far.
+SELECT weir.create_continuous_aggregate('readings_ever',
+    $$ SELECT count(*) AS readings FROM sensors $$);
 
 -- What the screen needs to tell a rate.
 CREATE UNLOGGED TABLE demo_sample (

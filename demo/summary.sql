@@ -11,6 +11,6 @@ FROM (SELECT sum(consumed) AS consumed, sum(staged) AS staged, sum(dead_lettered
          ('consumed', consumed::text),
          ('staged', staged::text),
          ('dead-lettered', dead_lettered::text),
-         ('counted by the trigger', (SELECT sum(readings)::text FROM readings_per_minute)),
+         ('in the aggregate', (SELECT readings::text FROM readings_ever)),
          ('audit balanced', CASE WHEN balanced THEN 'yes' ELSE 'no' END)
      ) v (label, value);
