@@ -29,9 +29,9 @@
 /*
  * How long a fetch waits at the broker where nothing comes.  A message ends it
  * at once, but until then the broker answers nothing else on that connection:
- * it must be less than consumer_ask.c waits for an answer.
+ * it must be less than the calls of consumer_ask.c together wait for an answer.
  */
-#define FETCH_WAIT_MS 800
+#define FETCH_WAIT_MS 1700
 
 /* How often librdkafka says how it is: brokers are judged by that, and unread ends known. */
 #define STATISTICS_MS 10000

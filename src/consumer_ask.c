@@ -21,7 +21,7 @@
 static int
 tries(const WeirConsumer *consumer)
 {
-	return consumer->npartitions > 0 ? 2 : 1;
+	return consumer->npartitions > 0 ? 3 : 1;
 }
 
 /* Says why a call failed; returns false. */

@@ -35,7 +35,7 @@
 
 /* By how much timeouts may be late.  The least is more than the spin. */
 #define LIGHT_NS (2 * NS_PER_MS)
-#define MAIN_NS (500 * NS_PER_MS)
+#define MAIN_NS (2000 * NS_PER_MS)
 #define SOUND_NS (4000 * NS_PER_MS)
 
 #define API_FETCH 1				/* in Kafka's protocol */

@@ -204,6 +204,9 @@ same('readings', 'fresh', 'and a crash after it');
 
 # ---------- to the middle ----------
 
+# How the messages so far are spread is the producer's to say.
+send_messages(600, '--partition', 0);
+catch_up('readings', 'fresh');
 make_stream('middle', '{"0": 500}', '');
 my $below = q{SELECT count(*) FROM weir.dead_letters WHERE stream = 'readings' AND partition = 0 AND kafka_offset < 500};
 my $letters = $box->sql($below);
