@@ -188,7 +188,10 @@ check_not_beyond(Seek *seek, const WeirProbeOffset *target)
 				 errhint("Use latest to go to the end.")));
 }
 
-/* Moves one partition, forward only. */
+/*
+ * Moves one partition, forward only.  One that stays where it is goes on there
+ * all the same, whatever the message before it has become.
+ */
 static void
 move_partition(Seek *seek, const WeirProbeOffset *target)
 {
@@ -200,8 +203,6 @@ move_partition(Seek *seek, const WeirProbeOffset *target)
 		weir_catalog_add_partitions(relid, 1, &target->partition, &target->offset);
 		return;
 	}
-	if (target->offset == applied->offset)
-		return;
 	if (target->offset < applied->offset && !is_another(seek, applied))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -209,8 +210,11 @@ move_partition(Seek *seek, const WeirProbeOffset *target)
 						" of partition %d, which is applied up to offset " INT64_FORMAT,
 						seek->stream->name, target->offset, target->partition, applied->offset),
 				 errhint("Going back would count events twice. With reset => true the stream is emptied first.")));
-	check_not_beyond(seek, target);
-	weir_catalog_record_gap(relid, target->partition, target->offset, WEIR_GAP_SEEK);
+	if (target->offset != applied->offset)
+	{
+		check_not_beyond(seek, target);
+		weir_catalog_record_gap(relid, target->partition, target->offset, WEIR_GAP_SEEK);
+	}
 	if (!weir_catalog_move_partition(relid, target->partition, target->offset))
 		moved_meanwhile(seek);
 }

@@ -15,6 +15,7 @@
 #include "catalog_query.h"
 #include "catalog_refill.h"
 #include "lib/stringinfo.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -139,29 +140,40 @@ leaving_filled_children(void)
 	{
 		char	   *oid = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
 		char	   *name = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2);
+		char	   *of_kafka = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 3);
 
 		appendStringInfo(&sql,
-						 "WITH filled AS (SELECT FROM ONLY %s WHERE _partition >= 0 LIMIT 1),"
+						 "WITH filled AS (SELECT FROM ONLY %s WHERE %s LIMIT 1),"
 						 " there AS (UPDATE weir_internal.dead_letter d SET replayed_generation = s.staging_generation"
 						 " FROM weir_internal.stream s WHERE d.replayed_chunk = %s AND s.stream = d.stream"
 						 " AND EXISTS (SELECT FROM filled))"
 						 " DELETE FROM weir_internal.refill WHERE chunk = %s AND EXISTS (SELECT FROM filled);\n",
-						 name, oid, oid);
+						 name, of_kafka, oid, oid);
 	}
 	return sql.data;
 }
 
-/* Takes children off the plan that are not empty: whatever has happened, no row shall come twice. */
+/*
+ * Takes children off the plan that are not empty: whatever has happened, no
+ * row shall come twice.  A column that is an int no more may be of a type whose
+ * functions are the owner's, and we are the superuser here: it is not looked at.
+ */
 static void
 spare_filled_children(Oid relid)
 {
 	static WeirCatalogStatement children = {
-		"SELECT chunk::pg_catalog.oid, chunk::pg_catalog.text FROM weir_internal.chunk WHERE stream = $1",
+		"SELECT k.chunk::pg_catalog.oid, k.chunk::pg_catalog.text,"
+		" CASE WHEN a.attname IS NULL THEN 'true' ELSE '_partition >= 0' END"
+		" FROM weir_internal.chunk k LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = k.chunk"
+		" AND a.attname = '_partition' AND a.atttypid = 'pg_catalog.int4'::pg_catalog.regtype"
+		" WHERE k.stream = $1",
 		1, {REGCLASSOID}
 	};
 	WeirCatalogSession session;
 	char	   *sql;
 
+	/* columns, which are the children's as well, stay what they are */
+	LockRelationOid(relid, AccessShareLock);
 	weir_catalog_enter(&session);
 	weir_catalog_execute(&children, (Datum[]) {ObjectIdGetDatum(relid)}, NULL, SPI_OK_SELECT);
 	sql = leaving_filled_children();

@@ -25,11 +25,12 @@
 #define FENCE_WORKER 0x5702
 #define FENCE_LANE 0x5703
 
-/* After waiting for so long, in milliseconds, the user is told why. */
-#define PATIENCE "2000"
+/* After waiting for so long the user is told why. */
+#define PATIENCE_MS 2000
 
-/* How long a batch is given to be canceled, in milliseconds. */
-#define CANCEL_AGAIN "200"
+/* How long a batch is given to be canceled, at first and at last. */
+#define CANCEL_AGAIN_MS 200
+#define CANCEL_LAST_MS 5000
 
 static LOCKTAG
 fence_tag(Oid relid, int worker, uint16 kind)
@@ -52,7 +53,7 @@ weir_fence_share(Oid relid)
 
 /* Waits for the fence for so many milliseconds; false if that was not enough. */
 static bool
-wait_a_while(const LOCKTAG *tag, const char *ms)
+wait_a_while(const LOCKTAG *tag, int ms)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -62,9 +63,13 @@ wait_a_while(const LOCKTAG *tag, const char *ms)
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		(void) set_config_option("lock_timeout", ms, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL,
-								 true, 0, false);
+		int			guc_level = NewGUCNestLevel();
+
+		(void) set_config_option("lock_timeout", psprintf("%d", ms), PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
 		(void) LockAcquire(tag, ExclusiveLock, false, false);
+		/* what is set in a subtransaction outlives its commit */
+		AtEOXact_GUC(false, guc_level);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -110,21 +115,43 @@ weir_fence_exclusive(Oid relid)
 
 	if (LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL)
 		return;
-	if ((LockTimeout == 0 || LockTimeout > atoi(PATIENCE)) && !wait_a_while(&tag, PATIENCE))
+	if ((LockTimeout == 0 || LockTimeout > PATIENCE_MS) && !wait_a_while(&tag, PATIENCE_MS))
 		say_who(relid);
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
-/* The same, canceling the batches that run. */
+/* Raises the error of a lock that was not free within the session's lock_timeout. */
+static void
+check_patience(Oid relid, TimestampTz since)
+{
+	if (LockTimeout == 0 || !TimestampDifferenceExceeds(since, GetCurrentTimestamp(), LockTimeout))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+			 errmsg("stream \"%s\" is in use by another session", get_rel_name(relid)),
+			 errhint("pg_locks shows which session that is; only batches of workers are canceled.")));
+}
+
+/*
+ * The same, canceling the batches that run.  Sessions are not canceled, and
+ * may wait for us: so waits get longer, for the deadlock detector to see.
+ */
 void
 weir_fence_cancel(Oid relid)
 {
 	LOCKTAG		tag = fence_tag(relid, 0, FENCE_BATCH);
+	TimestampTz since = GetCurrentTimestamp();
+	int			ms = CANCEL_AGAIN_MS;
 
 	/* the signal may come between two batches: again, then */
-	do
+	for (;;)
+	{
 		weir_shared_cancel(MyDatabaseId, relid);
-	while (!wait_a_while(&tag, CANCEL_AGAIN));
+		if (wait_a_while(&tag, LockTimeout > 0 ? Min(ms, LockTimeout) : ms))
+			return;
+		check_patience(relid, since);
+		ms = Min(ms * 2, Max(CANCEL_LAST_MS, DeadlockTimeout * 2));
+	}
 }
 
 /* Becomes the one session that is this worker of the stream, until the session ends. */

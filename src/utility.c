@@ -11,6 +11,7 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
@@ -22,6 +23,7 @@
 #include "storage/latch.h"
 #include "tcop/utility.h"
 #include "utility.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 #include "wake.h"
 
@@ -69,12 +71,28 @@ wanted_database(Node *command)
 	}
 }
 
+/* May everybody copy a database who may create one? */
+static bool
+is_template(Oid dboid)
+{
+	HeapTuple	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(dboid));
+	bool		result;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	result = ((Form_pg_database) GETSTRUCT(tuple))->datistemplate;
+	ReleaseSysCache(tuple);
+	return result;
+}
+
 /* May the user do that to the database?  A command that will be refused sends nobody away. */
 static bool
 may_have(Node *command, Oid dboid)
 {
-	return weir_is_database_owner(dboid, GetUserId()) ||
-		(IsA(command, CreatedbStmt) && have_createdb_privilege());
+	if (IsA(command, CreatedbStmt))
+		return have_createdb_privilege() &&
+			(is_template(dboid) || weir_is_database_owner(dboid, GetUserId()));
+	return weir_is_database_owner(dboid, GetUserId());
 }
 
 /* May a command change or drop the extension in this database? */

@@ -882,6 +882,7 @@ run_guarded(Worker *worker)
 		error = CopyErrorData();
 		FlushErrorState();
 		AbortOutOfAnyTransaction();
+		weir_shared_set_batch(0);
 	}
 	PG_END_TRY();
 	return error;

@@ -92,6 +92,33 @@ foreach (
 is($box->sql('SELECT count(*) FROM weir.dead_letters'), '0', 'no event was to blame');
 is($box->sql("SELECT balanced FROM weir.audit('kept.s')"), 't', 'the books balance');
 
+# What the owner makes of his columns runs as himself, if at all: also where
+# the worker looks which children a crash has emptied.
+$box->sql(<<~'END');
+	SELECT weir.stop('kept.s');
+	DELETE FROM weir_internal.staging_marker;
+	CREATE TABLE results.whoami (name name);
+	GRANT INSERT ON results.whoami TO keeper;
+	SET ROLE keeper;
+	CREATE TYPE kept.number AS (n int);
+	CREATE FUNCTION kept.to_int(kept.number) RETURNS int LANGUAGE plpgsql AS $$
+	BEGIN
+		INSERT INTO results.whoami VALUES (current_user);
+		RETURN $1.n;
+	END $$;
+	CREATE CAST (kept.number AS int) WITH FUNCTION kept.to_int(kept.number) AS IMPLICIT;
+	ALTER TABLE kept.s ALTER COLUMN _partition TYPE kept.number USING row(_partition)::kept.number;
+	SELECT weir.start('kept.s');
+	END
+produce();
+$box->poll('SELECT state, last_error FROM weir.status', 'failed\|column "_partition" of stream "s" must be of type integer',
+	'a metadata column of another type is refused');
+is($box->sql('SELECT count(*) FROM results.whoami'), '0', 'and no function is called for it before');
+is($box->sql('SELECT count(*) FROM weir_internal.refill'), '0', 'children that have rows are not to be refilled');
+$box->sql('SELECT weir.stop(\'kept.s\'); DELETE FROM weir_internal.staging_marker;'
+	  . ' ALTER TABLE kept.s ALTER COLUMN _partition TYPE int USING (_partition).n; SELECT weir.start(\'kept.s\')');
+poll_applied('which can be changed back');
+
 # ---- slots and processes ----
 
 # Runs something in the other database.

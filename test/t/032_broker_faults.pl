@@ -243,6 +243,9 @@ $box->sql(qq(ALTER SERVER kafka OPTIONS (SET "bootstrap.servers" '$host:$other')
 produce('stays', 50);
 poll_all('stays', 'its new address helps');
 poll_error('cut', 'failed', 'has another message at offset 99 than was read there', 'weir\.seek', 'an end that was lost is noticed');
+$box->sql(qq(SELECT weir.seek('cut', '{"0": 100}')));
+$box->poll('SELECT count(*), sum(id) FROM cut', '250\|31375', 'and the offset to go on at may be the one where it is');
+is($box->sql("SELECT count(*) FROM weir.gaps WHERE stream = 'cut'"), '0', 'which is no gap');
 
 $box->down;
 done_testing();

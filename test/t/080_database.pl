@@ -91,12 +91,19 @@ $box->produce('a', 301, 400);
 poll_in('application', 'SELECT count(*), sum(id) FROM a', '400\|80200', 'a renamed database goes on');
 
 # Whoever may not drop it disturbs nobody.
-$box->sql('CREATE ROLE stranger LOGIN');
+$box->sql('CREATE ROLE stranger LOGIN CREATEDB');
 my $pid = sql_in('application', 'SELECT pid FROM weir.status');
-my $refused = !eval { $box->sql('SET ROLE stranger; DROP DATABASE application'); 1 };
-ok($refused, 'a stranger cannot drop it');
-like($@, qr/must be owner of database/, 'and is told so');
-is(sql_in('application', 'SELECT pid FROM weir.status'), $pid, 'and the worker has not even noticed');
+foreach (
+	[ 'DROP DATABASE application', 'must be owner of database' ],
+	[ 'CREATE DATABASE other TEMPLATE application', 'permission denied to copy database' ])
+{
+	my ($command, $refusal) = @$_;
+	my $refused = !eval { $box->sql("SET ROLE stranger; $command"); 1 };
+
+	ok($refused, "$command is not for a stranger");
+	like($@, qr/$refusal/, 'who is told so');
+	is(sql_in('application', 'SELECT pid FROM weir.status'), $pid, 'and the worker has not even noticed');
+}
 
 # Dropped.
 $box->sql('DROP DATABASE application');
