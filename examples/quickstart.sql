@@ -39,6 +39,11 @@ CREATE TRIGGER count_readings AFTER INSERT ON sensors
     REFERENCING NEW TABLE AS batch
     FOR EACH STATEMENT EXECUTE FUNCTION count_readings();
 
+-- Or have a query kept up to date: a view that is as fresh as the last commit.
+SELECT weir.create_continuous_aggregate('sensor_1m',
+    $$ SELECT sensor_id, avg(temp) AS avg_temp, count(*) AS readings FROM sensors GROUP BY sensor_id $$,
+    time_window => weir.tumble('1 minute'));
+
 -- Read the topic from its beginning, and wait until all of it is here.
 SELECT weir.start('sensors');
 SELECT weir.wait('sensors');
@@ -48,6 +53,9 @@ SELECT sensor_id, temp, humidity, ts, _partition, _offset, _extra FROM sensors O
 
 -- What the trigger made of them.
 SELECT * FROM per_sensor ORDER BY sensor_id;
+
+-- And by minute.  Final: no reading in time can come any more.
+SELECT window_start, sensor_id, avg_temp, readings, is_final FROM sensor_1m ORDER BY window_start, sensor_id;
 
 -- Two messages were malformed.  They are kept, with the reason.
 SELECT kafka_offset, error_stage, sqlstate, message, column_name

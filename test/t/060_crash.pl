@@ -130,6 +130,11 @@ sub make_stream
 		END \$\$;
 		CREATE TRIGGER add AFTER INSERT ON $name REFERENCING NEW TABLE AS batch
 			FOR EACH STATEMENT EXECUTE FUNCTION ${name}_add();
+		SELECT weir.create_continuous_aggregate('${name}_totals',
+			'SELECT sensor, _partition >= 0 AS kafka, count(*) AS n, sum(n) AS total FROM $name GROUP BY 1, 2');
+		SELECT weir.create_continuous_aggregate('${name}_windows',
+			'SELECT sensor, count(*) AS n, sum(n) AS total, count(DISTINCT n) AS different FROM $name GROUP BY sensor',
+			time_window => weir.tumble('2 seconds'), allowed_lateness => '10 seconds');
 		SELECT weir.start('$name');
 		END
 }
@@ -243,6 +248,12 @@ foreach my $stream (sort keys %streams)
 	$box->sql("SELECT weir.wait('$stream', '120 s')");
 	is($box->sql("SELECT sensor, n, total FROM ${stream}_sums WHERE kafka ORDER BY 1"), $expected,
 		"$stream: every reading is counted once");
+	is($box->sql("SELECT sensor, n, total FROM ${stream}_totals WHERE kafka ORDER BY 1"), $expected,
+		"$stream: in a continuous aggregate, too");
+	is($box->sql("SELECT sensor, sum(n), sum(total) FROM ${stream}_windows WHERE sensor >= 0 GROUP BY 1 ORDER BY 1"), $expected,
+		"$stream: and in one with windows");
+	is($box->sql("SELECT count(*) FILTER (WHERE different <> n AND sensor >= 0) FROM ${stream}_windows"), '0',
+		"$stream: nothing twice");
 	is($box->sql("SELECT n FROM ${stream}_sums WHERE NOT kafka"), $ingested{$stream},
 		"$stream: so is what was ingested and committed, and nothing else");
 	is(join("\n", sort split(/\n/, $box->sql("SELECT partition, kafka_offset, convert_from(value, 'UTF8')"
