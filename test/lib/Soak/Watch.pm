@@ -60,6 +60,21 @@ sub check_sql
 	};
 }
 
+# What must hold in a copy of the database: a query that returns what is wrong.
+sub copy_sql
+{
+	my $results = join ' UNION ALL ', map { qq{
+		SELECT format('$_: offsets and results differ: %s, %s', s, p)
+		FROM (SELECT * FROM weir_internal.stream_partition WHERE stream = '$_'::regclass) s
+		FULL JOIN soak.${_}_part p USING (partition)
+		WHERE coalesce(s.staged + s.replayed, 0) <> coalesce(p.count, 0) OR p.last_offset >= s.applied_offset} } @Soak::Streams::names;
+
+	return qq{
+		SELECT string_agg(wrong, '; ')
+		FROM (SELECT format('%s is %s', stream, state) AS wrong FROM weir.status WHERE state NOT IN ('stopped', 'failed')
+			UNION ALL $results) w};
+}
+
 # Starts a watch, in place of one that was ended by a fault.
 sub start
 {
