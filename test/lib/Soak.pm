@@ -177,7 +177,7 @@ sub compare
 	$ok &= $self->check("$n: what the watch saw", join '', Soak::Watch::violations($server));
 	$ok &= $self->check("$n: the log", join '', $self->wrong_log);
 	$server->say($server->sql("SELECT 'consumed ' || sum(consumed) || ', dead letters ' || sum(dead_lettered) || ', replayed ' || sum(replayed)"
-		  . " || ', crashes ' || (SELECT max(staging_generation) - 1 FROM weir_internal.stream) FROM weir.stream_stats"));
+		  . " || ', staging emptied ' || (SELECT max(staging_generation) - 1 FROM weir_internal.stream) FROM weir.stream_stats"));
 	return $ok;
 }
 

@@ -19,7 +19,7 @@ my %weights = (
 	pause_broker => 5, restart_broker => 2, kill_broker => 2, add_partition => 1,
 	# what users and administrators do
 	stop_stream => 5, alter_workers => 5, alter_batches => 3, alter_disorder => 2, alter_tombstones => 2, alter_retention => 2,
-	alter_columns => 2, alter_settings => 3, alter_server => 2, take_right => 3, replay => 5, ingest => 8, mend => 8, index => 1, vacuum => 2,
+	alter_columns => 2, alter_settings => 3, alter_server => 2, take_right => 3, replay => 5, begin_anew => 2, ingest => 8, mend => 8, index => 1, vacuum => 2,
 	limit_batches => 3, limit_statements => 2, alter_group => 2, look_at_groups => 3,
 	# what others do at the same time
 	lock_table => 6, hold_snapshot => 3, hold_xid => 2, dump => 1, bad_weather => 4, brake => 4,
@@ -432,7 +432,7 @@ sub groups_ahead
 	return $server->sql(qq{
 		SELECT string_agg(format('the group of $stream is at %s, ahead of %s/%s', told, partition, applied_offset), '; ')
 		FROM (VALUES $told) t (p, told) LEFT JOIN weir.stream_stats s ON s.stream = '$stream' AND s.partition = p
-		WHERE told > coalesce(applied_offset, 0)});
+		WHERE told > coalesce(applied_offset, 0) AND NOT EXISTS (SELECT FROM soak.began b WHERE b.stream = '$stream')});
 }
 
 sub alter_server
@@ -464,6 +464,14 @@ sub replay
 	my ($self, $random) = @_;
 
 	$self->later(sprintf q{SELECT soak.replay('%s', %d)}, $self->stream($random), $random->between(0, 2));
+}
+
+# A seek to the beginning, together with emptying what triggers made.
+sub begin_anew
+{
+	my ($self, $random) = @_;
+
+	$self->later(sprintf q{SELECT soak.reset('%s')}, $self->stream($random));
 }
 
 sub ingest

@@ -21,9 +21,10 @@ sub create_sql
 			after jsonb;
 		BEGIN
 			LOOP
-				after := (SELECT jsonb_object_agg(stream || '/' || partition,
+				after := (SELECT jsonb_object_agg(format('%s/%s, begun anew %s times', stream, partition,
+							(SELECT count(*) FROM soak.began b WHERE b.stream = s.stream)),
 						jsonb_build_array(applied_offset, CASE WHEN isfinite(watermark) THEN soak.ms(watermark) ELSE -1 END))
-					FROM weir.stream_stats WHERE partition >= 0);
+					FROM weir.stream_stats s WHERE partition >= 0);
 				wrong := (SELECT min(format('%s goes back from %s to %s', key, b.value, after -> key)) FROM jsonb_each(before) b
 					WHERE (b.value ->> 0)::bigint > (after -> key ->> 0)::bigint
 						OR (b.value ->> 1)::bigint > (after -> key ->> 1)::bigint);
