@@ -60,7 +60,7 @@ sub sql
 	my ($out, $err) = ('', '');
 	$input //= '';
 
-	IPC::Run::run([ $self->psql, '-c', $statements ], \$input, \$out, \$err, IPC::Run::timeout(180))
+	IPC::Run::run([ $self->psql, '-c', $statements ], \$input, \$out, \$err, IPC::Run::timeout(900))
 	  or die $err || "psql: $?";
 	chomp $out;
 	return $out;

@@ -24,7 +24,7 @@ sub fetch
 
 	IPC::Run::run([ 'kcat', '-C', '-b', $self->{bootstrap}, '-t', $self->{topic}, '-p', $partition, '-o', $next, '-e', '-q',
 			'-X', "isolation.level=$self->{isolation_level}", '-X', 'check.crcs=true', '-X', 'message.max.bytes=16777216',
-			'-f', '%o %T %K %S %h;\n%k%s\n' ], \'', \$out, \$err, IPC::Run::timeout(120))
+			'-f', '%o %T %K %S %h;\n%k%s\n' ], \'', \$out, \$err, IPC::Run::timeout(600))
 	  or die "kcat: $err";
 	my @messages = map { { %$_, partition => $partition } } parse($out);
 	$self->{next}{$partition} = $messages[-1]{kafka_offset} + 1 if @messages;
