@@ -120,6 +120,7 @@ sub come_to_rest
 	$server->{background}{ $self->{watch} } = 'watch' if $self->{watch};
 	return 0 unless $self->check("$self->{checks}: what was begun ends", join ', ', @left);
 
+	$self->{faults}->restore;
 	$server->sql('DELETE FROM soak.weather; DELETE FROM soak.brake');
 	$server->sql('SELECT soak.mend()');
 	my $partitions = () = $server->{box}->run('', 'offsets', Soak::Streams::TOPIC) =~ /^\d/mg;
@@ -169,13 +170,14 @@ sub compare
 		$ok &= $self->check("$n: $name: what was ingested and refused", $oracle->wrong_ingested_letters($name));
 		$ok &= $self->check("$n: $name: sums", $oracle->wrong_sums($name));
 		$ok &= $self->check("$n: $name: dead letters", $oracle->wrong_letters($name));
+		$ok &= $self->check("$n: $name: its group is not ahead", $self->{faults}->groups_ahead($name));
 		$ok &= $self->check("$n: $name: staged rows", $oracle->wrong_staging($name, $self->kept_since($name)));
 	}
 	$ok &= $self->check("$n: children", $oracle->wrong_children);
 	$ok &= $self->check("$n: what the watch saw", join '', Soak::Watch::violations($server));
 	$ok &= $self->check("$n: the log", join '', $self->wrong_log);
 	$server->say($server->sql("SELECT 'consumed ' || sum(consumed) || ', dead letters ' || sum(dead_lettered) || ', replayed ' || sum(replayed)"
-		  . " || ', crashes ' || (SELECT max(staging_generation) - 1 FROM weir_internal.stream) FROM weir.stream_stats"));
+		  . " || ', staging emptied ' || (SELECT max(staging_generation) - 1 FROM weir_internal.stream) FROM weir.stream_stats"));
 	return $ok;
 }
 
@@ -191,7 +193,7 @@ sub kept_since
 
 # Errors that the faults themselves bring about; all others are failures.
 my $expected = join '|', qw(
-  00000 08\w\w\w 57P0\d 57014 57P05 55P03 40001 40P01 53100 53300 42501 55000 55006 25006
+  00000 08\w\w\w 3D000 57P0\d 57014 57P05 55P03 40001 40P01 53100 53300 42501 55000 55006 25006
 );
 
 # Returns lines of the server's log that should not be there, since the last time.

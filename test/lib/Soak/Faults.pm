@@ -14,12 +14,13 @@ use Time::HiRes qw(sleep);
 my %weights = (
 	# the server
 	kill_worker => 6, kill_process => 4, stop_immediately => 3, cut_power => 3, restart => 4,
-	terminate_worker => 6, cancel_worker => 4, pause_worker => 5,
+	terminate_worker => 6, cancel_worker => 4, pause_worker => 5, short_of_slots => 1, copy_database => 2, rename_database => 1,
 	# the broker
 	pause_broker => 5, restart_broker => 2, kill_broker => 2, add_partition => 1,
 	# what users and administrators do
 	stop_stream => 5, alter_workers => 5, alter_batches => 3, alter_disorder => 2, alter_tombstones => 2, alter_retention => 2,
-	alter_columns => 2, alter_settings => 3, alter_server => 2, take_right => 3, replay => 5, ingest => 8, mend => 8, index => 1, vacuum => 2,
+	alter_columns => 2, alter_settings => 3, alter_server => 2, take_right => 3, replay => 5, begin_anew => 2, ingest => 8, mend => 8, index => 1, vacuum => 2,
+	limit_batches => 3, limit_statements => 2, alter_group => 2, look_at_groups => 3,
 	# what others do at the same time
 	lock_table => 6, hold_snapshot => 3, hold_xid => 2, dump => 1, bad_weather => 4, brake => 4,
 );
@@ -161,6 +162,89 @@ sub pause
 	$self->{server}->fork('resume', sub { sleep $seconds; kill 'CONT', $pid });
 }
 
+# Too few processes, or too few slots of ours, for some seconds.
+sub short_of_slots
+{
+	my ($self, $random) = @_;
+	my $server = $self->{server};
+	my ($name, $few) = @{ $random->pick([ max_worker_processes => 2 ], [ max_worker_processes => 4 ],
+			[ 'weir.max_workers' => 1 ], [ 'weir.max_workers' => 3 ]) };
+	my $seconds = 3 + $random->upto(4);
+
+	$server->say(sprintf '%s = %d for %.1f s', $name, $few, $seconds);
+	$server->sql("ALTER SYSTEM SET $name = $few");
+	$self->restart;
+	sleep $seconds;
+	$self->restore;
+}
+
+# Takes back what lasts until somebody does.
+sub restore
+{
+	my ($self) = @_;
+	my $server = $self->{server};
+	my @names = qw(max_worker_processes weir.max_workers weir.batch_timeout weir.lock_timeout);
+
+	$server->sql("ALTER SYSTEM RESET $_") for @names;
+	$server->sql('SELECT pg_reload_conf()');
+	$server->sql("SELECT soak.change_server('ALTER $_ RESET statement_timeout')") for $self->bearers;
+	# what a reload cannot change
+	$self->restart
+	  if $server->sql("SELECT count(*) FROM pg_settings WHERE name IN ('max_worker_processes', 'weir.max_workers') AND setting::int < 30") > 0;
+}
+
+# ---- the database as a whole ----
+
+# The copy's streams stand still, and know what the copy holds.
+sub copy_database
+{
+	my ($self) = @_;
+	my $server = $self->{server};
+	my $name = $server->{env}{PGDATABASE};
+
+	$server->say('the database is copied');
+	$server->sql_in('postgres', 'DROP DATABASE IF EXISTS soak_copy');
+	$self->alone(q{CREATE DATABASE soak_copy TEMPLATE "} . $name . '"');
+	my $wrong = $server->sql_in('soak_copy', Soak::Watch::copy_sql());
+	$server->violation("the copy: $wrong") if $wrong ne '';
+	$server->sql_in('postgres', 'DROP DATABASE soak_copy');
+	$server->say('the copy is gone again');
+}
+
+sub rename_database
+{
+	my ($self, $random) = @_;
+	my $server = $self->{server};
+	my $name = $server->{env}{PGDATABASE};
+	my $seconds = $random->upto(3);
+
+	$server->say(sprintf 'the database has another name for %.1f s', $seconds);
+	$self->alone(qq{ALTER DATABASE "$name" RENAME TO soak_away});
+	sleep $seconds;
+	$self->alone(qq{ALTER DATABASE soak_away RENAME TO "$name"});
+	$server->say('the database has its name again');
+}
+
+# Runs a command that nobody may be connected for: our sessions are ended,
+# workers must leave by themselves, but one that is stopped cannot.
+sub alone
+{
+	my ($self, $command) = @_;
+	my $server = $self->{server};
+	my $error;
+
+	for my $try (1 .. 10)
+	{
+		$server->sql_in('postgres', q{SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity
+			WHERE backend_type = 'client backend' AND datname IN ('soak_away', '} . $server->{env}{PGDATABASE} . q{')});
+		return if eval { $server->sql_in('postgres', $command); 1 };
+		$error = $@;
+		die $error unless $error =~ /55006/;
+		$server->say('not yet: ' . join ' ', split /\n/, $error);
+	}
+	die $error;
+}
+
 # ---- the broker ----
 
 sub pause_broker
@@ -281,6 +365,76 @@ sub alter_settings
 	$self->later("ALTER SYSTEM SET weir.$name = '$value'", 'SELECT pg_reload_conf()');
 }
 
+# Batches that take long are rolled back, and those that wait for a lock.
+sub limit_batches
+{
+	my ($self, $random) = @_;
+	my ($name, $ms) = @{ $random->pick([ batch_timeout => 30 ], [ batch_timeout => 300 ], [ lock_timeout => 1 ], [ lock_timeout => 500 ]) };
+	my $seconds = sprintf '%.1f', $random->upto(6);
+
+	$self->later("ALTER SYSTEM SET weir.$name = $ms", 'SELECT pg_reload_conf()', "SELECT pg_sleep($seconds)",
+		"ALTER SYSTEM RESET weir.$name", 'SELECT pg_reload_conf()');
+}
+
+# Whose settings workers could come to have.
+sub bearers
+{
+	my ($self) = @_;
+
+	return ('ROLE keeper', 'DATABASE "' . $self->{server}{env}{PGDATABASE} . '"');
+}
+
+# A limit that does not bind workers.
+sub limit_statements
+{
+	my ($self, $random) = @_;
+	my $bearer = $random->pick($self->bearers);
+	my $ms = $random->pick(1, 50);
+	my $seconds = sprintf '%.1f', $random->upto(6);
+
+	# a worker meets it when it begins
+	$self->later("SELECT soak.change_server('ALTER $bearer SET statement_timeout = $ms')",
+		q{SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE backend_type ~ '^pg_weir worker'},
+		"SELECT pg_sleep($seconds)", "SELECT soak.change_server('ALTER $bearer RESET statement_timeout')");
+}
+
+sub alter_group
+{
+	my ($self, $random) = @_;
+	my $stream = $self->stream($random);
+
+	$self->later(sprintf q{SELECT weir.alter_stream('%s', commit_to_group => '%s')}, $stream, $random->pick("soak-$stream", "soak-$stream", ''));
+}
+
+# No group may be ahead of what is applied; but that of a stream that began
+# anew is for a while.
+sub look_at_groups
+{
+	my ($self, $random) = @_;
+	my $stream = $self->stream($random);
+	my $server = $self->{server};
+
+	$server->fork("the group of $stream", sub {
+		my $ahead = $self->groups_ahead($stream);
+		$server->violation($ahead) if $ahead ne '';
+	});
+}
+
+# Returns where a stream's group is ahead of the stream, as text.
+sub groups_ahead
+{
+	my ($self, $stream) = @_;
+	my $server = $self->{server};
+	my %told = $server->{box}->run('', 'group', "soak-$stream", Soak::Streams::TOPIC) =~ /^(\d+)\t(\d+)$/mg;
+	my $told = join ', ', map { "($_, $told{$_})" } sort keys %told;
+
+	return '' if $told eq '';
+	return $server->sql(qq{
+		SELECT string_agg(format('the group of $stream is at %s, ahead of %s/%s', told, partition, applied_offset), '; ')
+		FROM (VALUES $told) t (p, told) LEFT JOIN weir.stream_stats s ON s.stream = '$stream' AND s.partition = p
+		WHERE told > coalesce(applied_offset, 0) AND NOT EXISTS (SELECT FROM soak.began b WHERE b.stream = '$stream')});
+}
+
 sub alter_server
 {
 	my ($self, $random) = @_;
@@ -310,6 +464,14 @@ sub replay
 	my ($self, $random) = @_;
 
 	$self->later(sprintf q{SELECT soak.replay('%s', %d)}, $self->stream($random), $random->between(0, 2));
+}
+
+# A seek to the beginning, together with emptying what triggers made.
+sub begin_anew
+{
+	my ($self, $random) = @_;
+
+	$self->later(sprintf q{SELECT soak.reset('%s')}, $self->stream($random));
 }
 
 sub ingest

@@ -17,6 +17,9 @@ my %kinds = (
 	good => [ 9000, undef, '{"n": %n, "k": %k, "v": %v, "ts": %t, "note": "#good"}' ],
 	extra => [ 1500, undef, '{"n": %n, "k": %k, "v": %v, "ts": %t, "note": "#extra", "more": %n}' ],
 	big => [ 2, undef, '{"n": %n, "k": %k, "v": %v, "ts": %t, "note": "#big %x"}' ],
+	huge => [ 0.5, undef, '{"n": %n, "k": %k, "v": %v, "ts": %t, "note": "#huge %y"}' ],
+	huge_broken => [ 0.3, 'decode', '{"n": %n, "note": "#huge_broken %y' ],
+	huge_wrong => [ 0.3, 'convert', '{"n": %n, "k": %k, "v": "nonsense", "ts": %t, "note": "#huge_wrong %y"}' ],
 	broken => [ 40, 'decode', '{"n": %n, "note": "#broken' ],
 	scalar => [ 10, 'decode', '"#scalar"' ],
 	raw_nul => [ 20, 'decode', "{\"n\": %n, \"note\": \"#raw_nul \0\"}" ],
@@ -94,6 +97,7 @@ sub value
 	return undef unless defined $text;
 	$text =~ s/%([nkvt])/$fields{$1}/g;
 	$text =~ s/%x/'x' x $random->between(100_000, 2_000_000)/e;
+	$text =~ s/%y/'y' x $random->between(1_000_000, 5_000_000)/e;
 	return $text;
 }
 

@@ -23,7 +23,7 @@ sub new
 	return bless {
 		server => $server,
 		topics => { map { $_ => Soak::Topic->new($bootstrap, Soak::Streams::TOPIC, $_) } qw(read_committed read_uncommitted) },
-		unread => {}, standing => {},
+		unread => {}, standing => {}, begun => {},
 	}, $class;
 }
 
@@ -64,11 +64,26 @@ sub judge_all
 
 	for my $name (@Soak::Streams::names)
 	{
-		my $unread = $self->{unread}{ $Soak::Streams::streams{$name}{isolation_level} };
+		my $times = $self->{server}->sql("SELECT count(*) FROM soak.began WHERE stream = '$name'");
+		my $unread = $times == ($self->{begun}{$name} // 0) ?
+			$self->{unread}{ $Soak::Streams::streams{$name}{isolation_level} } : $self->begin_anew($name);
+		$self->{begun}{$name} = $times;
 		$self->judge($name, $_, $unread->{$_}) for sort { $a <=> $b } keys %$unread;
 	}
 	$self->{unread} = {};
 	$self->expect_replayed;
+}
+
+# Forgets what was expected of a stream that began anew; returns all messages, by partition.
+sub begin_anew
+{
+	my ($self, $name) = @_;
+	my $isolation = $Soak::Streams::streams{$name}{isolation_level};
+	my $topic = Soak::Topic->new($self->{server}{env}{BOOTSTRAP}, Soak::Streams::TOPIC, $isolation);
+
+	delete $self->{standing}{$name};
+	$self->{server}->sql("DELETE FROM soak.$_ WHERE stream = '$name'") for qw(expected expected_letter);
+	return { map { $_ => [ $topic->fetch($_) ] } keys %{ $self->ends($isolation) } };
 }
 
 # Returns where the judgement of a partition stands: the watermark, options in

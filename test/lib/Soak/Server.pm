@@ -25,6 +25,9 @@ sub new
 
 	($self->{directory}) = $box->run('', 'status') =~ /^directory\s+(\S+)/m;
 	%{ $self->{env} } = $box->run('', 'env') =~ /^(PG\w+|BOOTSTRAP)=(\S+)$/mg;
+	# its launcher would be in the way of what wants the database to itself
+	$self->sql(q{ALTER SYSTEM SET cron.database_name = 'postgres'});
+	$box->run('', 'restart');
 	open $self->{log}, '>>', "$self->{directory}/log/steps.log" or die "steps.log: $!";
 	$self->{log}->autoflush;
 	return $self;
@@ -45,6 +48,8 @@ sub psql
 	my ($self) = @_;
 
 	return ('env', (map { "$_=$self->{env}{$_}" } grep { /^PG/ } keys %{ $self->{env} }), 'PGCONNECT_TIMEOUT=10',
+		# whatever the database has
+		'PGOPTIONS=-c statement_timeout=0',
 		'psql', qw(-X -q -A -t -v ON_ERROR_STOP=1 -v VERBOSITY=verbose));
 }
 
@@ -59,6 +64,25 @@ sub sql
 	  or die $err || "psql: $?";
 	chomp $out;
 	return $out;
+}
+
+# The same in another database.
+sub sql_in
+{
+	my ($self, $database, $statements) = @_;
+
+	local $self->{env} = { %{ $self->{env} }, PGDATABASE => $database };
+	return $self->sql($statements);
+}
+
+# Notes that something is wrong, for the next comparison.
+sub violation
+{
+	my ($self, $text) = @_;
+
+	open my $handle, '>>', "$self->{directory}/log/violations" or die "violations: $!";
+	print $handle "invariant: $text\n";
+	close $handle;
 }
 
 # Polls a query until it gives what is expected; returns the last answer.

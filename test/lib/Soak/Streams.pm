@@ -60,6 +60,7 @@ sub tables_sql
 			PRIMARY KEY (stream, partition, kafka_offset));
 		CREATE TABLE soak.ingested (stream text, n bigint, k int, v int, note text);
 		CREATE TABLE soak.ingested_letter (stream text, value text);
+		CREATE TABLE soak.began (stream text, at timestamptz DEFAULT clock_timestamp());
 		CREATE TABLE soak.retention (stream text, since timestamptz, retention interval);
 		CREATE TABLE soak.kept_floor (stream text, partition int, from_offset bigint, floor bigint,
 			PRIMARY KEY (stream, partition, from_offset));
@@ -127,6 +128,20 @@ sub actions_sql
 				AND NOT EXISTS (SELECT FROM soak.replayed r WHERE r.stream = name AND (r.partition, r.kafka_offset) = (l.partition, l.kafka_offset));
 			RETURN result;
 		END \$replay\$;
+		-- DELETE, as the watch's snapshots would see through TRUNCATE
+		CREATE FUNCTION soak.reset(name text) RETURNS void LANGUAGE plpgsql AS \$\$
+		BEGIN
+			PERFORM weir.seek(name::regclass, 'earliest', reset => true);
+			EXECUTE format('DELETE FROM soak.%1\$I; DELETE FROM soak.%2\$I; DELETE FROM soak.%3\$I', name || '_copy', name || '_sum', name || '_part');
+			DELETE FROM soak.replayed WHERE stream = name;
+			DELETE FROM soak.ingested WHERE stream = name;
+			DELETE FROM soak.kept_floor WHERE stream = name;
+			DELETE FROM soak.option WHERE stream = name;
+			INSERT INTO soak.option (stream, partition, from_offset, disorder, tombstones)
+			SELECT name, p, 0, extract(epoch FROM s.max_out_of_orderness) * 1000, s.tombstones
+			FROM weir_internal.stream s, generate_series(0, @{[MAX_PARTITIONS - 1]}) p WHERE s.stream = name::regclass;
+			INSERT INTO soak.began VALUES (name);
+		END \$\$;
 		CREATE FUNCTION soak.ingest(stream text, first bigint, count int) RETURNS bigint LANGUAGE plpgsql AS \$\$
 		BEGIN
 			INSERT INTO soak.ingested SELECT \$1, n, n % 31, n % 500, '#ingested' FROM generate_series(first, first + count - 1) n;

@@ -21,9 +21,10 @@ sub create_sql
 			after jsonb;
 		BEGIN
 			LOOP
-				after := (SELECT jsonb_object_agg(stream || '/' || partition,
+				after := (SELECT jsonb_object_agg(format('%s/%s, begun anew %s times', stream, partition,
+							(SELECT count(*) FROM soak.began b WHERE b.stream = s.stream)),
 						jsonb_build_array(applied_offset, CASE WHEN isfinite(watermark) THEN soak.ms(watermark) ELSE -1 END))
-					FROM weir.stream_stats WHERE partition >= 0);
+					FROM weir.stream_stats s WHERE partition >= 0);
 				wrong := (SELECT min(format('%s goes back from %s to %s', key, b.value, after -> key)) FROM jsonb_each(before) b
 					WHERE (b.value ->> 0)::bigint > (after -> key ->> 0)::bigint
 						OR (b.value ->> 1)::bigint > (after -> key ->> 1)::bigint);
@@ -58,6 +59,21 @@ sub check_sql
 					IF wrong IS NOT NULL THEN RAISE EXCEPTION 'invariant: $name: % is staged twice', wrong; END IF;
 				END IF;
 	};
+}
+
+# What must hold in a copy of the database: a query that returns what is wrong.
+sub copy_sql
+{
+	my $results = join ' UNION ALL ', map { qq{
+		SELECT format('$_: offsets and results differ: %s, %s', s, p)
+		FROM (SELECT * FROM weir_internal.stream_partition WHERE stream = '$_'::regclass) s
+		FULL JOIN soak.${_}_part p USING (partition)
+		WHERE coalesce(s.staged + s.replayed, 0) <> coalesce(p.count, 0) OR p.last_offset >= s.applied_offset} } @Soak::Streams::names;
+
+	return qq{
+		SELECT string_agg(wrong, '; ')
+		FROM (SELECT format('%s is %s', stream, state) AS wrong FROM weir.status WHERE state NOT IN ('stopped', 'failed')
+			UNION ALL $results) w};
 }
 
 # Starts a watch, in place of one that was ended by a fault.
