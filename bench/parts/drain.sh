@@ -77,7 +77,7 @@ drain_once()
 	[ "$(sql -c "SELECT bool_and(balanced) AND sum(staged) = $3 FROM weir.audit('drain')")" = t ] ||
 		die "topic \"$1\" did not become $3 rows"
 	RATE=$(rate_of_commits drain)
-	sql -c "SELECT weir.drop_stream('drain')" >/dev/null
+	sql -c "SELECT weir.drop_stream('drain', cascade => true)" >/dev/null
 }
 
 # Measures pairs, each in the other order than the one before.
