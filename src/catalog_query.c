@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "catalog.h"
 #include "catalog_query.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -45,6 +46,19 @@ weir_catalog_execute(WeirCatalogStatement *statement, Datum *values, const char 
 								 GUC_ACTION_SAVE, true, 0, false);
 	prepare(statement);
 	return found(statement, SPI_execute_plan(statement->plan, values, nulls, false, 0), expected);
+}
+
+/* Opens a session, and executes a statement on a relation. */
+bool
+weir_catalog_execute_for(WeirCatalogStatement *statement, Oid relid, int expected)
+{
+	WeirCatalogSession session;
+	bool		any;
+
+	weir_catalog_enter(&session);
+	any = weir_catalog_execute(statement, (Datum[]) {ObjectIdGetDatum(relid)}, NULL, expected);
+	weir_catalog_leave(&session);
+	return any;
 }
 
 /* Executes a SELECT with a snapshot of the caller's. */

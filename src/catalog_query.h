@@ -2,7 +2,8 @@
  * catalog_query.h
  *	  Statements on the catalogue's tables, and columns of what they return.
  *
- * Floor 1, for catalog*.c alone.  All need a session: weir_catalog_enter().
+ * Floor 1, for catalog*.c alone.  All but the one that opens it need a session:
+ * weir_catalog_enter().
  */
 #ifndef WEIR_CATALOG_QUERY_H
 #define WEIR_CATALOG_QUERY_H
@@ -24,6 +25,9 @@ typedef struct WeirCatalogStatement
 /* Executes a statement; did it find or change a row? */
 extern bool weir_catalog_execute(WeirCatalogStatement *statement, Datum *values,
 								 const char *nulls, int expected);
+
+/* Opens a session, and executes a statement whose one argument is a relation; did it find or change a row? */
+extern bool weir_catalog_execute_for(WeirCatalogStatement *statement, Oid relid, int expected);
 
 /* Executes a SELECT that sees what others have committed by now, whatever the isolation level. */
 extern bool weir_catalog_execute_latest(WeirCatalogStatement *statement, Datum *values);

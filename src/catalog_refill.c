@@ -19,20 +19,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-/* Runs a statement on one stream; did it find or change a row? */
-static bool
-run_for(WeirCatalogStatement *statement, Oid relid, int expected)
-{
-	WeirCatalogSession session;
-	bool		found;
-
-	weir_catalog_enter(&session);
-	found = weir_catalog_execute(statement, (Datum[]) {ObjectIdGetDatum(relid)}, NULL, expected);
-	weir_catalog_leave(&session);
-	return found;
-}
-
-/* The same for one whose $2 is the identity of this database. */
+/* Runs a statement on one stream whose $2 is the identity of this database. */
 static void
 run_for_here(WeirCatalogStatement *statement, Oid relid, int expected)
 {
@@ -54,7 +41,7 @@ weir_catalog_staging_is_marked(Oid relid)
 		1, {REGCLASSOID}
 	};
 
-	return run_for(&statement, relid, SPI_OK_SELECT);
+	return weir_catalog_execute_for(&statement, relid, SPI_OK_SELECT);
 }
 
 /* Are staged rows of a stream lost, or not all back yet? */
@@ -66,7 +53,7 @@ weir_catalog_refill_is_due(Oid relid)
 		1, {REGCLASSOID}
 	};
 
-	return !weir_catalog_staging_is_marked(relid) || run_for(&statement, relid, SPI_OK_SELECT);
+	return !weir_catalog_staging_is_marked(relid) || weir_catalog_execute_for(&statement, relid, SPI_OK_SELECT);
 }
 
 /* Marks the staging table of a stream. */
@@ -125,8 +112,8 @@ plan_ranges(Oid relid)
 		1, {REGCLASSOID}
 	};
 
-	run_for(&forget, relid, SPI_OK_DELETE);
-	run_for(&plan, relid, SPI_OK_INSERT);
+	weir_catalog_execute_for(&forget, relid, SPI_OK_DELETE);
+	weir_catalog_execute_for(&plan, relid, SPI_OK_INSERT);
 }
 
 /* Returns statements that leave children alone which have rows of Kafka's all the same. */
@@ -196,9 +183,9 @@ weir_catalog_plan_refill(Oid relid)
 	};
 
 	/* several workers may find it at once: the first one plans for all */
-	if (!run_for(&lock, relid, SPI_OK_SELECT) || weir_catalog_staging_is_marked(relid))
+	if (!weir_catalog_execute_for(&lock, relid, SPI_OK_SELECT) || weir_catalog_staging_is_marked(relid))
 		return;
-	run_for(&count, relid, SPI_OK_UPDATE);
+	weir_catalog_execute_for(&count, relid, SPI_OK_UPDATE);
 	plan_ranges(relid);
 	spare_filled_children(relid);
 	weir_catalog_mark_staging(relid);

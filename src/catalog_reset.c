@@ -13,19 +13,6 @@
 #include "catalog_refill.h"
 #include "catalog_reset.h"
 
-/* Runs a statement on one stream; did it find or change a row? */
-static bool
-run_for(WeirCatalogStatement *statement, Oid relid, int expected)
-{
-	WeirCatalogSession session;
-	bool		found;
-
-	weir_catalog_enter(&session);
-	found = weir_catalog_execute(statement, (Datum[]) {ObjectIdGetDatum(relid)}, NULL, expected);
-	weir_catalog_leave(&session);
-	return found;
-}
-
 /* Forgets everything that belongs to the rows a stream had. */
 void
 weir_catalog_reset(Oid relid)
@@ -50,9 +37,9 @@ weir_catalog_reset(Oid relid)
 	};
 
 	for (int i = 0; i < lengthof(deletions); i++)
-		run_for(&deletions[i], relid, SPI_OK_DELETE);
+		weir_catalog_execute_for(&deletions[i], relid, SPI_OK_DELETE);
 	for (int i = 0; i < lengthof(updates); i++)
-		run_for(&updates[i], relid, SPI_OK_UPDATE);
+		weir_catalog_execute_for(&updates[i], relid, SPI_OK_UPDATE);
 	weir_catalog_mark_staging(relid);
 }
 
@@ -105,5 +92,5 @@ weir_catalog_has_letters(Oid relid)
 		1, {REGCLASSOID}
 	};
 
-	return run_for(&statement, relid, SPI_OK_SELECT);
+	return weir_catalog_execute_for(&statement, relid, SPI_OK_SELECT);
 }
