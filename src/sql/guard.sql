@@ -113,7 +113,7 @@ BEGIN
         DELETE FROM weir_internal.aggregate_progress WHERE view = a.view;
         DELETE FROM weir_internal.late_event WHERE view = a.view;
         PERFORM weir_internal.drop_relations(ARRAY[a.view, a.results, a.finish, a.states, a.store, a.query]::oid[],
-            a.stream::oid, a.trigger_name);
+            a.source::oid, a.trigger_name);
         IF EXISTS (SELECT FROM pg_class WHERE oid = a.stream::oid) THEN
             PERFORM weir_internal.touch_stream(a.stream);
         END IF;
