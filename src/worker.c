@@ -66,6 +66,7 @@
 #define CALM_MS 60000			/* idle for so long is calm: once in so long is often enough, too */
 #define POSITION_MS 1000		/* commits that bring positions alone */
 #define IDLENESS_MS 250			/* looking for partitions to leave out, with idle_timeout */
+#define CLOSE_MS 1000			/* after the last batch: looking for windows that are over */
 #define IDLE_MS 2000			/* nothing for so long is idle */
 #define DOUBT_MS 1000			/* no broker for so long is worth a word */
 
@@ -90,6 +91,7 @@ typedef struct Worker
 	TimestampTz last_commit;
 	TimestampTz last_message;
 	TimestampTz next_refresh;
+	TimestampTz next_close;		/* 0: no batch since windows were looked at */
 	bool		partly_silent;		/* some brokers are silent, messages of others come all the same */
 	bool		interrupted;		/* all were: what the topic has may have changed meanwhile */
 	TimestampTz doubt_since;	/* no broker could be reached; 0: none of that */
@@ -343,6 +345,7 @@ prepare(Worker *worker)
 	worker->partly_silent = false;
 	worker->interrupted = false;
 	worker->next_refresh = TimestampTzPlusMilliseconds(now, REFRESH_MS);
+	worker->next_close = now;
 	weir_worker_enter(busy_state(worker), NULL, NULL, 0);
 }
 
@@ -555,6 +558,7 @@ apply_batch(Worker *worker)
 			case WEIR_APPLIED:
 				applied = true;
 				worker->last_commit = GetCurrentTimestamp();
+				worker->next_close = TimestampTzPlusMilliseconds(worker->last_commit, CLOSE_MS);
 				weir_group_applied(&worker->group);
 				worker->part = Min(worker->part, worker->hand.max_messages / PART_FACTOR + 1) * PART_FACTOR;
 				done += n;
@@ -604,8 +608,25 @@ leave_out_idle(Worker *worker)
 	partitions = MemoryContextAlloc(worker->batch_context, sizeof(int32) * worker->source.npartitions);
 	n = weir_consumer_idle(worker->source.consumer, worker->stream->idle_timeout, partitions);
 	if (n > 0)
+	{
 		weir_pipeline_leave_out(worker->slot.stream, worker->stream->version, n, partitions);
+		worker->next_close = GetCurrentTimestamp();
+	}
 	pfree(partitions);
+}
+
+/*
+ * Moves windows that the last batch could not: because another worker's batch
+ * did not see it, nor it the other, or because only idleness has moved the
+ * watermark since.  While batches follow each other, they do it.
+ */
+static void
+close_windows(Worker *worker, TimestampTz now)
+{
+	if (worker->next_close == 0 || now < worker->next_close)
+		return;
+	worker->next_close = weir_pipeline_close(worker->slot.stream, worker->stream->version) ? 0 :
+		TimestampTzPlusMilliseconds(now, CLOSE_MS);
 }
 
 /* Has nothing come for so long that it need not be looked for as often as otherwise? */
@@ -658,6 +679,7 @@ sleep_for_news(Worker *worker, TimestampTz due)
 
 	sooner(&until, due);
 	sooner(&until, worker->group.due);
+	sooner(&until, worker->next_close);
 	if (weir_worker_current() == WEIR_RUNNING)
 		sooner(&until, TimestampTzPlusMilliseconds(worker->last_message, IDLE_MS));
 	if (worker->doubt_since != 0 && weir_worker_current() != WEIR_RETRYING)
@@ -730,6 +752,7 @@ keep_house(Worker *worker, TimestampTz now)
 {
 	notice_idleness(worker, now);
 	leave_out_idle(worker);
+	close_windows(worker, now);
 	if (worker->slot.worker == 0)
 		weir_pipeline_maintain(worker->slot.stream, is_calm(worker, now) ? CALM_MS : REFRESH_MS);
 	return refresh(worker, now);
