@@ -141,6 +141,7 @@ BEGIN
             DELETE FROM weir_internal.staging_marker WHERE stream::oid = ANY (gone);
             DELETE FROM weir_internal.gap WHERE stream::oid = ANY (gone);
             DELETE FROM weir_internal.dead_letter WHERE stream::oid = ANY (gone);
+            DELETE FROM weir_internal.alert WHERE stream::oid = ANY (gone);
             PERFORM weir_internal.ring();
         END IF;
     END IF;
