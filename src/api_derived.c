@@ -4,7 +4,9 @@
  */
 #include "postgres.h"
 
+#include "catalog.h"
 #include "catalog_aggregate.h"
+#include "catalog_upsert.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
@@ -12,12 +14,18 @@
 
 PG_FUNCTION_INFO_V1(weir_drop_derived);
 
-/* Returns the command that drops an object, less its name; NULL if it is not derived. */
-static const char *
+/* Returns the command that drops an object; NULL if it is not derived. */
+static char *
 drop_command(Oid relid)
 {
+	WeirUpsertRow *upsert = weir_catalog_load_upsert(relid);
+
+	/* a user's own table stays; guard.sql lets the rest go with the query */
+	if (upsert != NULL)
+		return upsert->owns_target ? psprintf("DROP TABLE %s", weir_relation_name(relid)) :
+			psprintf("DROP VIEW %s", weir_relation_name(upsert->query));
 	if (weir_catalog_load_aggregate(WEIR_AGGREGATE_VIEW, relid) != NULL)
-		return "DROP VIEW";
+		return psprintf("DROP VIEW %s", weir_relation_name(relid));
 	return NULL;
 }
 
@@ -26,7 +34,7 @@ Datum
 weir_drop_derived(PG_FUNCTION_ARGS)
 {
 	Oid			relid = PG_ARGISNULL(0) ? InvalidOid : PG_GETARG_OID(0);
-	const char *command;
+	char	   *command;
 	int			rc;
 
 	if (!OidIsValid(relid))
@@ -40,8 +48,7 @@ weir_drop_derived(PG_FUNCTION_ARGS)
 				 errmsg("\"%s\" is not derived from a stream", get_rel_name(relid)),
 				 errhint("weir.drop_stream drops streams.")));
 	SPI_connect();
-	rc = SPI_execute(psprintf("%s %s", command,
-							   quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid))), false, 0);
+	rc = SPI_execute(command, false, 0);
 	if (rc < 0)
 		elog(ERROR, "could not drop: %s", SPI_result_code_string(rc));
 	SPI_finish();

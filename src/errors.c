@@ -80,31 +80,39 @@ weir_error_hint(int sqlstate)
 }
 
 /*
- * Returns the function that an error came out of, read off its context: the
- * last line is the outermost call, "PL/pgSQL function f() line 1 at RAISE".
+ * Returns the function, or the derived object, that an error came out of, read
+ * off its context: the last line is the outermost call, "PL/pgSQL function f()
+ * line 1 at RAISE" or "upsert "latest"".
  * NULL if the context does not say.
  */
 const char *
 weir_error_function(const char *context)
 {
-	static const char *const marks[] = {"PL/pgSQL function ", "SQL function ", "PL/Python function "};
+	static const struct
+	{
+		const char *mark;
+		const char *end;		/* characters, one of which ends the name */
+	}			marks[] = {
+		{"PL/pgSQL function ", " \n"}, {"SQL function ", " \n"}, {"PL/Python function ", " \n"},
+		{"continuous aggregate \"", "\"\n"}, {"upsert \"", "\"\n"}, {"transform \"", "\"\n"}
+	};
 	const char *found = NULL;
-	const char *end;
+	Size		len = 0;
 
 	if (context == NULL)
 		return NULL;
 	for (int i = 0; i < lengthof(marks); i++)
 	{
-		for (const char *p = strstr(context, marks[i]); p != NULL; p = strstr(p, marks[i]))
+		for (const char *p = strstr(context, marks[i].mark); p != NULL; p = strstr(p, marks[i].mark))
 		{
-			p += strlen(marks[i]);
-			found = found == NULL || p > found ? p : found;
+			p += strlen(marks[i].mark);
+			if (found != NULL && p < found)
+				continue;
+			found = p;
+			len = strcspn(p, marks[i].end);
 		}
 	}
-	if (found == NULL)
-		return NULL;
-	end = found + strcspn(found, " \n");
-	return pnstrdup(found, end - found);
+	return found == NULL ? NULL : pnstrdup(found, len);
 }
 
 /*
