@@ -209,6 +209,7 @@ $box->run('', 'topic', 'late', '--partitions', 1);
 $box->sql(q{
 	SELECT weir.create_stream('late', columns => 't bigint, ts timestamptz', server => 'kafka', topic => 'late',
 		event_time => 'ts', time_unit => 's', max_out_of_orderness => '4 s', retention => '1 hour', idle_timeout => NULL);
+	SELECT weir.create_continuous_aggregate('late_10s', 'SELECT count(*), sum(t) FROM late', weir.tumble('10 s'));
 	SELECT weir.start('late')});
 $box->run(qq({"t": 25, "ts": 25}\n), 'produce', 'late');
 $box->poll('SELECT t FROM late', '25', 'late: an event');
@@ -216,9 +217,21 @@ rotate('late');
 let_pass('late', '61 minutes');
 $box->run(qq({"t": 3, "ts": 3}\n), 'produce', 'late');
 $box->poll('SELECT t FROM late', '3', 'late: one before it, which is past retention meanwhile');
+my $windows = q{SELECT string_agg(format('%s: %s %s', extract(epoch FROM window_start)::int, count, sum), ', ' ORDER BY window_start) FROM };
+is($box->sql("$windows late_10s"), '20: 1 25', 'late: it is too late for its window');
 $box->run('', 'crash');
 refilled('late');
 is($box->sql('SELECT t, _offset, extract(epoch FROM _watermark)::int FROM late'), '3|1|21', 'late: its watermark is known');
+is($box->sql("$windows late_10s"), '20: 1 25', 'late: the window is as it was');
+# what begins with the rows that are back must not take it for one that was on time
+$box->sql(q{SELECT weir.create_continuous_aggregate('since_10s', 'SELECT count(*), sum(t) FROM late', weir.tumble('10 s'))});
+$box->run(qq({"t": 31, "ts": 31}\n{"t": 9, "ts": 9}\n{"t": 45, "ts": 45}\n), 'produce', 'late');
+$box->poll('SELECT count(*) FROM late', '4', 'late: more events');
+is($box->sql("$windows late_10s"), '20: 1 25, 30: 1 31, 40: 1 45', 'late: windows of all');
+is($box->sql("$windows since_10s"), '30: 1 31, 40: 1 45', 'late: and of those that came after the crash');
+is($box->sql("SELECT string_agg(aggregate || ' ' || kafka_offset || ' ' || extract(epoch FROM window_start)::int, ', ' ORDER BY aggregate DESC, kafka_offset)"
+	  . " FROM weir.late_events WHERE stream = 'late'"), 'since_10s 1 0, since_10s 3 0, late_10s 1 0, late_10s 3 0', 'late: both say what was late');
+is($box->sql("SELECT count(*) FROM (SELECT 'late_10s'::regclass a UNION SELECT 'since_10s') v, weir.verify(a)"), '0', 'late: they are right');
 
 # ---- a partition that returns from idleness goes on with the stream's watermark, again ----
 
