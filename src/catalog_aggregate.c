@@ -177,6 +177,18 @@ weir_catalog_aggregates(Oid stream, bool windowed)
 	return oids_of(&statement, (Datum[]) {ObjectIdGetDatum(stream), BoolGetDatum(windowed)});
 }
 
+/* Returns the views of all aggregates. */
+List *
+weir_catalog_all_aggregates(void)
+{
+	static WeirCatalogStatement statement = {
+		"SELECT view FROM weir_internal.continuous_aggregate ORDER BY view",
+		0
+	};
+
+	return oids_of(&statement, NULL);
+}
+
 /* Returns the relations of the aggregates over a stream that are its owner's: all but the stores. */
 List *
 weir_catalog_aggregate_relations(Oid stream)
