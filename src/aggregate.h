@@ -74,8 +74,8 @@ extern void weir_aggregate_fold(WeirAggregate *aggregate, WeirStore *store, Weir
 /* Merges everything in a lane. */
 extern void weir_aggregate_fold_all(WeirAggregate *aggregate, WeirStore *store, WeirStoreLane *lane);
 
-/* Moves windows that are over to the results. */
-extern void weir_aggregate_close_windows(WeirAggregate *aggregate);
+/* Moves windows that are over to the results; false if there may be some that it could not look at or move now. */
+extern bool weir_aggregate_close_windows(WeirAggregate *aggregate);
 
 /* Empties the aggregates of a stream, as its owner. */
 extern void weir_aggregate_reset(Oid stream);

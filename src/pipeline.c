@@ -127,27 +127,29 @@ note_range(WeirRuntime *runtime, const WeirPartitionWork *work)
 	MemoryContextSwitchTo(old);
 }
 
-/* Moves windows that are over, as the stream's owner. */
-static void
-close_windows(WeirRuntime *runtime)
+/* Moves windows that are over, as the stream's owner; false if there may be more of them. */
+static bool
+close_windows(const WeirStream *stream, List *windowed)
 {
 	WeirOwnerSession session;
+	bool		done = true;
 	ListCell   *cell;
 
-	if (runtime->windowed == NIL)
-		return;
+	if (windowed == NIL)
+		return true;
 	CommandCounterIncrement();
-	enter_owner(runtime->stream, &session);
-	foreach(cell, runtime->windowed)
+	enter_owner(stream, &session);
+	foreach(cell, windowed)
 	{
 		WeirAggregate *aggregate = weir_aggregate_get(WEIR_AGGREGATE_VIEW, lfirst_oid(cell));
 
 		if (aggregate == NULL)
 			continue;
-		weir_aggregate_close_windows(aggregate);
+		done &= weir_aggregate_close_windows(aggregate);
 		weir_aggregate_release(aggregate);
 	}
 	weir_owner_leave(&session);
+	return done;
 }
 
 /* Saves what the batch did besides its rows; false if a partition has moved meanwhile. */
@@ -176,7 +178,7 @@ save(WeirApply *apply, WeirCounts *counts)
 	weir_verdict_log(&apply->verdicts, relid, apply->runtime->chunk);
 	weir_catalog_add_dead_letters(relid, apply->batch, &apply->letters);
 	weir_expect_save(&apply->violations, relid);
-	close_windows(apply->runtime);
+	(void) close_windows(apply->runtime->stream, apply->runtime->windowed);
 	purge_sometimes();
 	return true;
 }
@@ -408,6 +410,26 @@ weir_pipeline_leave_out(Oid stream, int64 version, int n, const int32 *partition
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);
+}
+
+/* Moves windows that are over while there are no batches, in a transaction of its own. */
+bool
+weir_pipeline_close(Oid stream, int64 version)
+{
+	MemoryContext context = CurrentMemoryContext;
+	WeirStream *latest;
+	bool		done = true;
+
+	StartTransactionCommand();
+	enter_stream(stream);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	latest = weir_catalog_load_stream(stream, true);
+	if (latest != NULL && latest->version == version)
+		done = close_windows(latest, weir_catalog_aggregates(stream, true));
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+	return done;
 }
 
 /* Lets go of old dead letters while there are no batches, in a transaction of its own. */

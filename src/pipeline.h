@@ -56,6 +56,13 @@ extern void weir_pipeline_expire(Oid stream);
  */
 extern void weir_pipeline_leave_out(Oid stream, int64 version, int n, const int32 *partitions);
 
+/*
+ * Moves windows that are over to the results, in a transaction of its own:
+ * what other workers have committed since the last batch is seen now, and
+ * idleness brings no batch.  False if it is to be tried again.  Throws.
+ */
+extern bool weir_pipeline_close(Oid stream, int64 version);
+
 /* Lets go of dead letters past their retention, now and then; batches do so too.  Throws. */
 extern void weir_pipeline_purge(void);
 
