@@ -130,7 +130,7 @@ BEGIN
         DELETE FROM weir_internal.aggregate_progress WHERE view = a.view;
         DELETE FROM weir_internal.late_event WHERE view = a.view;
         PERFORM weir_internal.drop_relations(ARRAY[a.view, a.results, a.finish, a.states, a.store, a.query]::oid[],
-            a.stream::oid, a.trigger_name);
+            a.source::oid, a.trigger_name);
         IF EXISTS (SELECT FROM pg_class WHERE oid = a.stream::oid) THEN
             PERFORM weir_internal.touch_stream(a.stream);
         END IF;
@@ -171,6 +171,7 @@ BEGIN
             DELETE FROM weir_internal.expectation WHERE stream::oid = ANY (gone);
             DELETE FROM weir_internal.expectation_failure WHERE stream::oid = ANY (gone);
             DELETE FROM weir_internal.expectation_change WHERE stream::oid = ANY (gone);
+            DELETE FROM weir_internal.alert WHERE stream::oid = ANY (gone);
             PERFORM weir_internal.ring();
         END IF;
     END IF;
