@@ -10,6 +10,7 @@
 #include "catalog.h"
 #include "constrain.h"
 #include "decode.h"
+#include "dedup.h"
 #include "eventtime.h"
 #include "executor/tuptable.h"
 #include "metadata.h"
@@ -34,11 +35,14 @@ typedef struct WeirRuntime
 	WeirEventTime eventtime;
 	WeirDecoder *decoder;
 	WeirConstrainer *constrainer;
+	WeirDedup  *dedup;			/* NULL: no event_id */
 	List	   *windowed;		/* views of the continuous aggregates with windows */
 	bool		may_throw;		/* decoder or constrainer may ereport */
 	MemoryContext compiled;		/* of decoder and constrainer */
 	MemoryContext lot;			/* values of the current lot; reset by apply.c */
 	TupleTableSlot *slots[WEIR_LOT];	/* made when first needed */
+	const WeirMessage *messages[WEIR_LOT];	/* of which the slots hold the rows */
+	WeirDedupEvent events[WEIR_LOT];	/* the same, to be judged */
 	bool	   *present;
 	const TupleTableSlotOps *slot_ops;
 } WeirRuntime;
