@@ -10,6 +10,7 @@
 #include "batch.h"
 #include "catalog.h"
 #include "deadletter.h"
+#include "expect.h"
 #include "runtime.h"
 #include "streak.h"
 #include "verdict.h"
@@ -42,6 +43,8 @@ typedef struct WeirApply
 	WeirVerdicts verdicts;		/* what gives no row, dead letters too */
 	WeirDedupBatch *dedup;		/* NULL: no event is a duplicate */
 	bool	   *duplicates;		/* replay: messages that are duplicates by now */
+	WeirViolations violations;	/* of expectations */
+	int		   *stopped_at;		/* where to note which message an expectation stops the stream at; or NULL */
 	WeirStreak *streak;			/* events refused alike, also before this batch */
 	WeirStage	stage;			/* where an error that is thrown comes from */
 	const WeirMessage *current; /* the message being worked on alone, or NULL */
