@@ -603,6 +603,8 @@ weir_pipeline_ingest(Oid stream, int32 partition, WeirBatch *batch, WeirCounts *
 	TimestampTz least_watermark = DT_NOBEGIN;
 	TransactionId other;
 
+	/* before there are rows again that a crash has not emptied */
+	weir_refill_plan(stream);
 	assign_offsets(runtime, partition, batch);
 	if (partition == WEIR_INGEST_PARTITION)
 		least_watermark = weir_catalog_stream_watermark(stream);

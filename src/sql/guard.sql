@@ -115,6 +115,12 @@ END
 $$;
 COMMENT ON FUNCTION weir_internal.on_ddl_command_end() IS 'keeps streams in line with DDL on them and on their servers';
 
+-- Refuses ALTER TYPE and ALTER TABLE where a continuous aggregate could not read
+-- back what it keeps.
+CREATE FUNCTION weir_internal.guard_types() RETURNS event_trigger
+LANGUAGE C AS 'MODULE_PATHNAME', 'weir_guard_types';
+COMMENT ON FUNCTION weir_internal.guard_types() IS 'refuses changes of types whose values continuous aggregates keep';
+
 -- Drops relations, those of them that are still there, and a trigger.
 CREATE FUNCTION weir_internal.drop_relations(relations oid[], trigger_table oid, trigger_name text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -216,7 +222,11 @@ CREATE EVENT TRIGGER weir_ddl_command_end ON ddl_command_end
     WHEN TAG IN ('ALTER SERVER', 'CREATE USER MAPPING', 'ALTER USER MAPPING', 'ALTER TABLE', 'CREATE INDEX',
                  'CREATE TRIGGER', 'ALTER TRIGGER')
     EXECUTE FUNCTION weir_internal.on_ddl_command_end();
+CREATE EVENT TRIGGER weir_ddl_command_start ON ddl_command_start
+    WHEN TAG IN ('ALTER TYPE', 'ALTER TABLE')
+    EXECUTE FUNCTION weir_internal.guard_types();
 CREATE EVENT TRIGGER weir_sql_drop ON sql_drop
     EXECUTE FUNCTION weir_internal.on_sql_drop();
 COMMENT ON EVENT TRIGGER weir_ddl_command_end IS 'keeps streams in line with DDL on them and on their servers';
+COMMENT ON EVENT TRIGGER weir_ddl_command_start IS 'refuses changes of types whose values continuous aggregates keep';
 COMMENT ON EVENT TRIGGER weir_sql_drop IS 'removes what is left in the catalogue of streams whose table is dropped';
