@@ -25,6 +25,7 @@
 #define FENCE_WORKER 0x5702
 #define FENCE_LANE 0x5703
 #define FENCE_UPSERT 0x5704
+#define FENCE_IDS 0x5705
 
 /* After waiting for so long the user is told why. */
 #define PATIENCE_MS 2000
@@ -180,4 +181,22 @@ weir_fence_upsert(Oid relid, bool alone, bool wait)
 	LOCKTAG		tag = fence_tag(relid, 0, FENCE_UPSERT);
 
 	return LockAcquire(&tag, alone ? ExclusiveLock : ShareLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/* Becomes the one transaction that adds to a table of ids, until it says so or ends. */
+void
+weir_fence_ids(Oid relid)
+{
+	LOCKTAG		tag = fence_tag(relid, 0, FENCE_IDS);
+
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+}
+
+/* Lets others add. */
+void
+weir_fence_ids_release(Oid relid)
+{
+	LOCKTAG		tag = fence_tag(relid, 0, FENCE_IDS);
+
+	(void) LockRelease(&tag, ExclusiveLock, false);
 }
