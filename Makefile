@@ -17,6 +17,7 @@ SQL_PIECES = \
 	src/sql/ingest.sql \
 	src/sql/deadletter.sql \
 	src/sql/aggregate.sql \
+	src/sql/transform.sql \
 	src/sql/alert.sql \
 	src/sql/status.sql \
 	src/sql/rights.sql

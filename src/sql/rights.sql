@@ -2,7 +2,7 @@
 -- do.  Nobody but the superuser touches the catalogue itself.
 
 GRANT USAGE ON SCHEMA weir TO PUBLIC;
-GRANT SELECT ON weir.catalog, weir.status, weir.stream_stats, weir.gaps, weir.dead_letters, weir.late_events,
+GRANT SELECT ON weir.catalog, weir.status, weir.stream_stats, weir.gaps, weir.dead_letters, weir.late_events, weir.derived,
     weir.aggregate_errors, weir.alerts, weir.alert_rules TO PUBLIC;
 
 -- Internal: reached through the views (as their owner) and the event triggers.
