@@ -19,7 +19,7 @@
 #include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
 #include "rewrite/rewriteHandler.h"
-#include "utils/fmgroids.h"
+#include "steady.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
@@ -174,36 +174,6 @@ locate_stream(Walk *walk)
 			   "Every batch would give rows without an event: turn the join around.");
 }
 
-/* Functions whose results depend on the session or the clock, though they are stable. */
-static bool
-depends_on_session(Oid function)
-{
-	switch (function)
-	{
-		case F_NOW:
-		case F_TRANSACTION_TIMESTAMP:
-		case F_STATEMENT_TIMESTAMP:
-		case F_CURRENT_SETTING_TEXT:
-		case F_CURRENT_SETTING_TEXT_BOOL:
-		case F_CURRENT_USER:
-		case F_SESSION_USER:
-		case F_CURRENT_DATABASE:
-		case F_CURRENT_SCHEMA:
-		case F_CURRENT_SCHEMAS:
-		case F_PG_BACKEND_PID:
-		case F_AGE_TIMESTAMP:
-		case F_AGE_TIMESTAMPTZ:
-		case F_PG_CURRENT_XACT_ID:
-		case F_PG_CURRENT_XACT_ID_IF_ASSIGNED:
-		case F_TXID_CURRENT:
-		case F_INET_CLIENT_ADDR:
-		case F_INET_CLIENT_PORT:
-			return true;
-		default:
-			return false;
-	}
-}
-
 /* May a function read tables, and the stream among them?  Those of users in any language but C. */
 static bool
 may_read_tables(Oid function)
@@ -229,7 +199,7 @@ is_unsteady(Oid function, void *arg)
 	if (may_read_tables(function))
 		refuse(walk, psprintf("function %s, which may read tables", get_func_name(function)),
 			   "Join with the tables in FROM. A function that reads none can be declared IMMUTABLE.");
-	if (func_volatile(function) != PROVOLATILE_VOLATILE && !depends_on_session(function))
+	if (weir_function_is_steady(function))
 		return false;
 	refuse(walk, psprintf("function %s, whose results change by themselves", get_func_name(function)),
 		   "Replaying the stream would give other rows. Use the event's own time.");
