@@ -6,6 +6,7 @@
 
 #include "catalog.h"
 #include "catalog_aggregate.h"
+#include "catalog_transform.h"
 #include "catalog_upsert.h"
 #include "executor/spi.h"
 #include "fmgr.h"
@@ -19,8 +20,12 @@ static char *
 drop_command(Oid relid)
 {
 	WeirUpsertRow *upsert = weir_catalog_load_upsert(relid);
+	WeirTransformRow *transform = weir_catalog_load_transform(relid);
 
 	/* a user's own table stays; guard.sql lets the rest go with the query */
+	if (transform != NULL)
+		return transform->owns_target ? psprintf("DROP TABLE %s", weir_relation_name(relid)) :
+			psprintf("DROP VIEW %s", weir_relation_name(transform->query));
 	if (upsert != NULL)
 		return upsert->owns_target ? psprintf("DROP TABLE %s", weir_relation_name(relid)) :
 			psprintf("DROP VIEW %s", weir_relation_name(upsert->query));

@@ -119,7 +119,7 @@ check_options(const WeirUpsertRow *row, const Query *query, const WeirUpsertSpec
 		(void) weir_upsert_query_column(query, strVal(lfirst(cell)), "key", spec->name);
 	if (row->order_by != NULL)
 		(void) weir_upsert_query_column(query, row->order_by, "order_by", spec->name);
-	if (row->tombstone_ttl >= 0 && !by_event_time)
+	if (row->tombstone_ttl >= 0 && (!by_event_time || !spec->source->same_time))
 		refuse("parameter \"tombstone_ttl\" needs rows ordered by event time",
 			   "Leave out order_by, or name the column that is the stream's event_time.");
 	if (row->tombstone_ttl >= 0 && !tombstones && spec->delete_when == NULL)

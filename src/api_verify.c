@@ -14,6 +14,8 @@
 #include "miscadmin.h"
 #include "owner.h"
 #include "settings.h"
+#include "transform.h"
+#include "transform_verify.h"
 #include "upsert.h"
 #include "upsert_verify.h"
 #include "utils/acl.h"
@@ -34,10 +36,11 @@ check_readable(Oid relid)
 		aclcheck_error(ACLCHECK_NO_PRIV, get_relkind_objtype(get_rel_relkind(relid)), get_rel_name(relid));
 }
 
-/* What is derived: that of the two which is not NULL. */
+/* What is derived: that of the three which is not NULL. */
 typedef struct Derived
 {
 	WeirAggregate *aggregate;
+	WeirTransform *transform;
 	WeirUpsert *upsert;
 	Oid			stream;
 	WeirSource *source;
@@ -57,6 +60,14 @@ find_derived(Oid relid, Derived *derived)
 		derived->settings = derived->aggregate->row->settings;
 		return true;
 	}
+	derived->transform = weir_transform_get(relid);
+	if (derived->transform != NULL)
+	{
+		derived->stream = derived->transform->row->stream;
+		derived->source = derived->transform->source;
+		derived->settings = derived->transform->row->settings;
+		return true;
+	}
 	derived->upsert = weir_upsert_get(relid);
 	if (derived->upsert == NULL)
 		return false;
@@ -71,6 +82,8 @@ release(Derived *derived)
 {
 	if (derived->aggregate != NULL)
 		weir_aggregate_release(derived->aggregate);
+	else if (derived->transform != NULL)
+		weir_transform_release(derived->transform);
 	else
 		weir_upsert_release(derived->upsert);
 }
@@ -142,6 +155,8 @@ weir_verify(PG_FUNCTION_ARGS)
 	settings = enter(derived.stream, derived.settings, &session);
 	if (derived.aggregate != NULL)
 		weir_aggregate_verify(derived.aggregate, put_difference, fcinfo->resultinfo);
+	else if (derived.transform != NULL)
+		weir_transform_verify(derived.transform, put_difference, fcinfo->resultinfo);
 	else
 		weir_upsert_verify(derived.upsert, put_difference, fcinfo->resultinfo);
 	leave(settings, &session);
@@ -176,7 +191,12 @@ batch_query(Derived *derived, PlannedStmt **plan)
 {
 	WeirAggregate *aggregate = derived->aggregate;
 
-	if (aggregate == NULL)
+	if (derived->transform != NULL)
+	{
+		*plan = weir_transform_plan_for(derived->transform, LARGE);
+		return copyObject(derived->transform->query);
+	}
+	if (derived->upsert != NULL)
 	{
 		*plan = weir_upsert_plan_for(derived->upsert, LARGE);
 		return copyObject(derived->upsert->query);

@@ -23,19 +23,6 @@
 	"SELECT a.view, a.stream, a.source, a.query, a.states, a.store, a.finish, a.results, a.trigger_name," \
 	" a.time_window, a.allowed_lateness, a.retention, a.complete_since, a.settings FROM weir_internal.continuous_aggregate a"
 
-/* Returns a duration in microseconds, months as 30 days; -1 if there is none. */
-static int64
-duration_column(HeapTuple tuple, int position)
-{
-	bool		isnull;
-	Datum		value = weir_catalog_column(tuple, position, &isnull);
-	Interval   *interval = DatumGetIntervalP(value);
-
-	if (isnull)
-		return -1;
-	return interval->time + (interval->day + (int64) interval->month * DAYS_PER_MONTH) * USECS_PER_DAY;
-}
-
 /* Copies a composite value. */
 static Datum
 datum_in(MemoryContext context, Datum value)
@@ -70,8 +57,8 @@ read_row(HeapTuple tuple, MemoryContext context)
 		row->spec = datum_in(context, spec);
 		row->spec_type = SPI_gettypeid(SPI_tuptable->tupdesc, 10);
 	}
-	row->lateness = duration_column(tuple, 11);
-	row->retention = duration_column(tuple, 12);
+	row->lateness = weir_catalog_duration(tuple, 11);
+	row->retention = weir_catalog_duration(tuple, 12);
 	row->complete_since = weir_catalog_int64(tuple, 13, DT_NOBEGIN);
 	row->settings = weir_catalog_strings(tuple, 14, context);
 	return row;

@@ -13,6 +13,7 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 /* Plans a statement, unless that is done. */
 static void
@@ -124,6 +125,19 @@ Oid
 weir_catalog_oid(HeapTuple tuple, int position)
 {
 	return (Oid) weir_catalog_int32(tuple, position, InvalidOid);
+}
+
+/* Returns a duration in microseconds, months as 30 days; -1 if there is none. */
+int64
+weir_catalog_duration(HeapTuple tuple, int position)
+{
+	bool		isnull;
+	Datum		value = weir_catalog_column(tuple, position, &isnull);
+	Interval   *interval = DatumGetIntervalP(value);
+
+	if (isnull)
+		return -1;
+	return interval->time + (interval->day + (int64) interval->month * DAYS_PER_MONTH) * USECS_PER_DAY;
 }
 
 /* Returns the elements of a text[]. */

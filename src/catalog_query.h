@@ -44,6 +44,7 @@ extern char *weir_catalog_string(HeapTuple tuple, int position, MemoryContext co
 extern int64 weir_catalog_int64(HeapTuple tuple, int position, int64 if_null);
 extern int32 weir_catalog_int32(HeapTuple tuple, int position, int32 if_null);
 extern Oid	weir_catalog_oid(HeapTuple tuple, int position);	/* InvalidOid if NULL */
+extern int64 weir_catalog_duration(HeapTuple tuple, int position);	/* microseconds, months as 30 days; -1 if NULL */
 extern List *weir_catalog_strings(HeapTuple tuple, int position, MemoryContext context);	/* of String, in context */
 
 /* Returns a text[] of a List of String. */

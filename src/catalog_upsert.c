@@ -14,7 +14,7 @@
 
 #define COLUMNS \
 	"SELECT u.target, u.source, u.stream, u.query, u.positions, u.trigger_name, u.key, u.order_by," \
-	" u.owns_target, (extract(epoch FROM u.tombstone_ttl) * 1000000)::bigint, u.settings, u.begins_at::text, u.name FROM weir_internal.upsert u"
+	" u.owns_target, u.tombstone_ttl, u.settings, u.begins_at::text, u.name FROM weir_internal.upsert u"
 
 /* Reads a row in a context that outlives the session. */
 static WeirUpsertRow *
@@ -32,7 +32,7 @@ read_row(HeapTuple tuple, MemoryContext context)
 	row->key = weir_catalog_strings(tuple, 7, context);
 	row->order_by = weir_catalog_string(tuple, 8, context);
 	row->owns_target = DatumGetBool(weir_catalog_column(tuple, 9, &isnull));
-	row->tombstone_ttl = weir_catalog_int64(tuple, 10, -1);
+	row->tombstone_ttl = weir_catalog_duration(tuple, 10);
 	row->settings = weir_catalog_strings(tuple, 11, context);
 	row->begins_at = weir_catalog_string(tuple, 12, context);
 	row->name = weir_catalog_string(tuple, 13, context);

@@ -80,39 +80,62 @@ weir_error_hint(int sqlstate)
 }
 
 /*
- * Returns the function, or the derived object, that an error came out of, read
- * off its context: the last line is the outermost call, "PL/pgSQL function f()
- * line 1 at RAISE" or "upsert "latest"".
+ * Returns the function that an error came out of, read off its context: the
+ * last line is the outermost call, "PL/pgSQL function f() line 1 at RAISE".
  * NULL if the context does not say.
  */
 const char *
 weir_error_function(const char *context)
 {
-	static const struct
-	{
-		const char *mark;
-		const char *end;		/* characters, one of which ends the name */
-	}			marks[] = {
-		{"PL/pgSQL function ", " \n"}, {"SQL function ", " \n"}, {"PL/Python function ", " \n"},
-		{"continuous aggregate \"", "\"\n"}, {"upsert \"", "\"\n"}, {"transform \"", "\"\n"}
-	};
+	static const char *const marks[] = {"PL/pgSQL function ", "SQL function ", "PL/Python function "};
 	const char *found = NULL;
-	Size		len = 0;
+	const char *end;
 
 	if (context == NULL)
 		return NULL;
 	for (int i = 0; i < lengthof(marks); i++)
 	{
-		for (const char *p = strstr(context, marks[i].mark); p != NULL; p = strstr(p, marks[i].mark))
+		for (const char *p = strstr(context, marks[i]); p != NULL; p = strstr(p, marks[i]))
 		{
-			p += strlen(marks[i].mark);
-			if (found != NULL && p < found)
-				continue;
-			found = p;
-			len = strcspn(p, marks[i].end);
+			p += strlen(marks[i]);
+			found = found == NULL || p > found ? p : found;
 		}
 	}
-	return found == NULL ? NULL : pnstrdup(found, len);
+	if (found == NULL)
+		return NULL;
+	end = found + strcspn(found, " \n");
+	return pnstrdup(found, end - found);
+}
+
+/* Returns the innermost derived object of a context: the first line that names one. */
+static const char *
+derived_object(const char *context)
+{
+	static const char *const labels[] = {"continuous aggregate \"", "upsert \"", "transform \""};
+
+	for (const char *line = context; line != NULL && line[0] != '\0'; line += line[0] == '\n')
+	{
+		const char *end = line + strcspn(line, "\n");
+
+		for (int i = 0; i < lengthof(labels); i++)
+		{
+			Size		len = strlen(labels[i]);
+
+			if (strncmp(line, labels[i], len) == 0 && end[-1] == '"' && end - 1 > line + len)
+				return pnstrdup(line + len, end - 1 - line - len);
+		}
+		line = end;
+	}
+	return NULL;
+}
+
+/* Returns the object at fault. */
+const char *
+weir_error_object(const char *context)
+{
+	const char *object = derived_object(context);
+
+	return object != NULL ? object : weir_error_function(context);
 }
 
 /*

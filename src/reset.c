@@ -15,6 +15,7 @@
 #include "catalog_reset.h"
 #include "chunk.h"
 #include "reset.h"
+#include "transform.h"
 #include "upsert.h"
 
 /*
@@ -25,6 +26,7 @@ static void (*const emptied[]) (Oid stream) =
 {
 	weir_aggregate_reset,		/* states, results, late events */
 	weir_upsert_reset,			/* rows, positions, late events */
+	weir_transform_reset,		/* rows */
 	weir_chunk_drop_all,		/* staged rows */
 	weir_catalog_forget_ids,
 	weir_catalog_reset,			/* what a refill goes by, watermarks, counters */

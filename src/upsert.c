@@ -94,6 +94,7 @@ build(const void *arg)
 		return NULL;
 	upsert = palloc0(sizeof(WeirUpsert));
 	name = row->name != NULL ? row->name : get_rel_name(row->target);
+	upsert->base.name = name;
 	upsert->row = row;
 	upsert->query = weir_define_query_of(row->query);
 	upsert->position = weir_upsert_query_check(upsert->query, row->source, name);
@@ -106,7 +107,7 @@ build(const void *arg)
 	return &upsert->base;
 }
 
-static const WeirCompiledKind upserts = {matches, build};
+static const WeirCompiledKind upserts = {"upsert", matches, build};
 
 /* Returns the upsert of a table. */
 WeirUpsert *
@@ -191,18 +192,11 @@ merge(WeirUpsert *upsert, WeirCollapse *collapse)
 	tuplestore_end(latest);
 }
 
-/* Says in the context of an error whose it is: dead letters name it. */
-static void
-describe(void *arg)
-{
-	errcontext("upsert \"%s\"", (const char *) arg);
-}
-
 /* Takes a batch in. */
 void
 weir_upsert_take_batch(WeirUpsert *upsert, Tuplestorestate *batch)
 {
-	ErrorContextCallback callback = {error_context_stack, describe, (void *) upsert->collapser->name};
+	ErrorContextCallback callback = {error_context_stack, weir_compiled_describe, upsert};
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pg_weir upsert batch", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	int			settings = weir_settings_enter(upsert->row->settings);
