@@ -35,8 +35,7 @@ typedef struct WeirAggregate
 	WeirEventColumns columns;
 	WeirKeySet *keys;
 	WeirPartialSet *partials;
-	PlannedStmt *small;			/* plans for small and for large batches; NULL: not made yet */
-	PlannedStmt *large;
+	PlannedStmt *plans[2][2];	/* with and without bins, for small and for large batches; NULL: not made yet */
 	TimestampTz next_close;		/* not before that are sessions closed again */
 } WeirAggregate;
 
@@ -59,11 +58,14 @@ extern WeirEventColumns weir_aggregate_columns(Oid stream);
 extern bool weir_aggregate_is_over(const WeirAggregate *aggregate, const WeirStoreEntry *entry, TimestampTz closed,
 								   bool whole);
 
-/* Returns the plan for a batch of so many rows, made when first needed; its tables are locked. */
-extern PlannedStmt *weir_aggregate_plan_for(WeirAggregate *aggregate, int64 rows);
+/*
+ * Returns the plan for a batch of so many rows, whose events are all of one
+ * window or not; made when first needed; its tables are locked.
+ */
+extern PlannedStmt *weir_aggregate_plan_for(WeirAggregate *aggregate, int64 rows, bool one_window);
 
-/* Takes a batch in: the rows of a transition table. */
-extern void weir_aggregate_take_batch(WeirAggregate *aggregate, Tuplestorestate *batch);
+/* Takes a batch in: the rows of a transition table, and what is known of their span. */
+extern void weir_aggregate_take_batch(WeirAggregate *aggregate, Tuplestorestate *batch, WeirSpan span);
 
 /* Takes in the rows that are staged.  The caller keeps batches out. */
 extern void weir_aggregate_backfill(WeirAggregate *aggregate);

@@ -40,7 +40,7 @@ flush(Backfill *backfill)
 {
 	if (backfill->batch == NULL)
 		return;
-	weir_aggregate_take_batch(backfill->aggregate, backfill->batch);
+	weir_aggregate_take_batch(backfill->aggregate, backfill->batch, (WeirSpan) {false});
 	tuplestore_end(backfill->batch);
 	backfill->batch = NULL;
 	backfill->rows = 0;

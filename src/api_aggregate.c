@@ -25,6 +25,7 @@
 #include "owner.h"
 #include "rewrite/rewriteHandler.h"
 #include "settings.h"
+#include "span.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
@@ -283,7 +284,7 @@ weir_aggregate_batch(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("trigger \"%s\" of stream \"%s\" belongs to no continuous aggregate",
 						trigger->tg_trigger->tgname, RelationGetRelationName(trigger->tg_relation))));
-	weir_aggregate_take_batch(aggregate, trigger->tg_newtable);
+	weir_aggregate_take_batch(aggregate, trigger->tg_newtable, weir_span_of(aggregate->row->stream));
 	weir_aggregate_release(aggregate);
 	PG_RETURN_POINTER(NULL);
 }

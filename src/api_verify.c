@@ -151,7 +151,7 @@ weir_explain(PG_FUNCTION_ARGS)
 	query = weir_aggregate_plan_query(aggregate->query, aggregate->row->window.kind, &aggregate->columns);
 	put_lines(result, pg_get_querydef(query, true));
 	put_lines(result, pstrdup(""));
-	put_lines(result, weir_aggregate_plan_explain(weir_aggregate_plan_for(aggregate, LARGE), aggregate->row->stream));
+	put_lines(result, weir_aggregate_plan_explain(weir_aggregate_plan_for(aggregate, LARGE, false), aggregate->row->stream));
 	leave(settings, &session);
 	weir_aggregate_release(aggregate);
 	return (Datum) 0;

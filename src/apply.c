@@ -203,6 +203,7 @@ prepare_message(WeirApply *apply, const WeirMessage *message, TupleTableSlot *sl
 {
 	WeirPartitionWork *work = work_of(apply, message->partition);
 	WeirProgress *progress = &work->progress;
+	TimestampTz watermark;
 	TimestampTz event_time;
 	WeirFault	fault;
 
@@ -227,19 +228,20 @@ prepare_message(WeirApply *apply, const WeirMessage *message, TupleTableSlot *sl
 		}
 	}
 
-	if (!make_row(apply, message, watermark_before(apply, progress), slot, &event_time, &fault))
+	watermark = watermark_before(apply, progress);
+	if (!make_row(apply, message, watermark, slot, &event_time, &fault))
 	{
 		to_dead_letters(apply, work, message, &fault);
 		return false;
 	}
+	weir_span_add(&apply->span, event_time, watermark);
 	if (apply->replay)
 		progress->replayed++;
 	else
 	{
 		progress->staged++;
 		progress->seen = Max(progress->seen, event_time);
-		progress->watermark = weir_eventtime_advance(&apply->runtime->eventtime,
-													 watermark_before(apply, progress), event_time);
+		progress->watermark = weir_eventtime_advance(&apply->runtime->eventtime, watermark, event_time);
 	}
 	return true;
 }
@@ -351,6 +353,7 @@ weir_apply_range(WeirApply *apply, int from, int to)
 	ErrorContextCallback position = {error_context_stack, describe_position, apply};
 
 	error_context_stack = &position;
+	apply->span.any = false;
 	for (int lot = from; lot < to; lot += WEIR_LOT)
 	{
 		int			nrows;
@@ -368,6 +371,7 @@ weir_apply_range(WeirApply *apply, int from, int to)
 	if (stager != NULL)
 	{
 		apply->stage = WEIR_STAGE_TRIGGER;
+		weir_span_note(apply->runtime->relid, &apply->span);
 		weir_stage_fire(stager);
 		CommandCounterIncrement();
 		weir_streak_end(apply->streak);

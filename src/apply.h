@@ -11,6 +11,7 @@
 #include "catalog.h"
 #include "deadletter.h"
 #include "runtime.h"
+#include "span.h"
 #include "streak.h"
 #include "verdict.h"
 
@@ -41,6 +42,7 @@ typedef struct WeirApply
 	WeirDeadLetters letters;
 	WeirVerdicts verdicts;		/* what gives no row, dead letters too */
 	WeirStreak *streak;			/* events refused alike, also before this batch */
+	WeirSpan	span;			/* of the rows of the insert */
 	WeirStage	stage;			/* where an error that is thrown comes from */
 	const WeirMessage *current; /* the message being worked on alone, or NULL */
 	MemoryContext context;		/* of the batch */
