@@ -165,9 +165,14 @@ stop_at_states(PlannedStmt *plan)
 PlannedStmt *
 weir_aggregate_plan_over_batch(Query *query, Index relation, double rows)
 {
+	PlannedStmt *plan;
+
 	AcquireRewriteLocks(query, true, false);
 	bind_batch(query, relation, rows);
-	return planner(linitial_node(Query, QueryRewrite(query)), NULL, 0, NULL);
+	plan = planner(linitial_node(Query, QueryRewrite(query)), NULL, 0, NULL);
+	/* compiled for each batch anew, it would cost more than it saves however large the tables joined with */
+	plan->jitFlags = 0;
+	return plan;
 }
 
 /* Plans the query over a batch. */
