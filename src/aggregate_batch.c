@@ -17,11 +17,6 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-/* Batches of up to so many rows take the plan for small ones; each is planned for a size of its kind. */
-#define SMALL_BATCH 100
-#define SMALL_PLANNED 10
-#define LARGE_PLANNED 10000
-
 /* A group of the batch: where its bytes are. */
 typedef struct BatchGroup
 {
@@ -127,24 +122,28 @@ init_receiver(GroupReceiver *receiver, WeirAggregate *aggregate)
 	initStringInfo(&receiver->bytes);
 }
 
+static PlannedStmt *
+make_plan(const void *arg, double rows)
+{
+	const WeirAggregate *aggregate = arg;
+
+	return weir_aggregate_plan_make(aggregate->query, aggregate->row->window.kind, &aggregate->source->columns, rows);
+}
+
+static PlannedStmt *
+make_key_plan(const void *arg, double rows)
+{
+	const WeirAggregate *aggregate = arg;
+
+	return weir_aggregate_plan_make(aggregate->query, WEIR_WINDOW_NONE, &aggregate->source->columns, rows);
+}
+
 /* Returns the plan for a batch of this kind and size, made when first needed; its tables are locked. */
 PlannedStmt *
 weir_aggregate_plan_for(WeirAggregate *aggregate, int64 rows, bool one_window)
 {
-	PlannedStmt **plan = &aggregate->plans[one_window][rows > SMALL_BATCH];
-
-	if (*plan != NULL)
-		weir_aggregate_plan_lock(*plan);
-	if (*plan == NULL || !aggregate->valid)
-	{
-		MemoryContext old = MemoryContextSwitchTo(aggregate->context);
-
-		*plan = weir_aggregate_plan_make(aggregate->query,
-										 one_window ? WEIR_WINDOW_NONE : aggregate->row->window.kind, &aggregate->columns,
-										 rows <= SMALL_BATCH ? SMALL_PLANNED : LARGE_PLANNED);
-		MemoryContextSwitchTo(old);
-	}
-	return *plan;
+	return weir_batch_plan_for(one_window ? &aggregate->key_plans : &aggregate->plans, rows, &aggregate->base.valid,
+							   one_window ? make_key_plan : make_plan, aggregate);
 }
 
 /* Are all events of one window?  Without keys they are grouped by it all the same: there may be no group at all. */
@@ -166,7 +165,7 @@ group_batch(WeirAggregate *aggregate, Tuplestorestate *batch, const WeirSpan *sp
 	receiver->nbins = one_window ? 0 : weir_aggregate_plan_bins(aggregate->row->window.kind);
 	PG_TRY();
 	{
-		weir_aggregate_plan_run(plan, aggregate->row->stream, batch, &receiver->pub);
+		weir_batch_plan_run(plan, aggregate->row->source, batch, &receiver->pub);
 	}
 	PG_FINALLY();
 	{
@@ -250,4 +249,17 @@ weir_aggregate_take_batch(WeirAggregate *aggregate, Tuplestorestate *batch, Weir
 	weir_settings_leave(settings);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
+}
+
+static void
+take_rows(void *arg, Tuplestorestate *rows)
+{
+	weir_aggregate_take_batch(arg, rows, (WeirSpan) {false});
+}
+
+/* Takes in the rows that its source has. */
+void
+weir_aggregate_backfill(WeirAggregate *aggregate)
+{
+	weir_source_backfill(aggregate->source, take_rows, aggregate);
 }

@@ -12,8 +12,6 @@
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "headers.h"
-#include "nodes/parsenodes.h"
-#include "parser/parser.h"
 #include "pipeline.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -45,18 +43,8 @@ headers_of_letter(const WeirMessage *message, int *nheaders)
 static char *
 expression(const char *parameter, const char *text)
 {
-	char	   *sql = psprintf("SELECT (%s\n)", text);
-	List	   *parsed = raw_parser(sql, RAW_PARSE_DEFAULT);
-	SelectStmt *stmt = (SelectStmt *) linitial_node(RawStmt, parsed)->stmt;
-	SelectStmt	bare = {.type = T_SelectStmt};
-
-	bare.targetList = stmt->targetList;
-	if (list_length(parsed) != 1 || !equal(stmt, &bare) || list_length(stmt->targetList) != 1 ||
-		linitial_node(ResTarget, stmt->targetList)->name != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("parameter \"%s\" is not an SQL expression", parameter)));
-	return sql + strlen("SELECT ");
+	(void) weir_arg_expression(parameter, text);
+	return psprintf("(%s\n)", text);
 }
 
 /*

@@ -2,7 +2,7 @@
  * apply.c
  *	  The steps of a batch, in order:
  *
- *		decode -> metadata -> constraints -> event time -> staging -> triggers
+ *		decode -> metadata -> constraints -> expectations -> event time -> staging -> triggers
  *
  * Messages are taken in lots, so that a lot's values stay in the cache between
  * decoding and writing.  A message that a step refuses goes to the dead
@@ -45,6 +45,7 @@ begin(WeirApply *apply, WeirRuntime *runtime, const WeirBatch *batch, WeirStreak
 	apply->context = CurrentMemoryContext;
 	weir_deadletter_init(&apply->letters, CurrentMemoryContext);
 	weir_verdict_init(&apply->verdicts, CurrentMemoryContext);
+	weir_expect_count_init(&apply->violations, CurrentMemoryContext);
 
 	apply->parent = table_open(runtime->relid, RowExclusiveLock);
 	apply->child = table_open(runtime->chunk, RowExclusiveLock);
@@ -153,10 +154,60 @@ to_dead_letters(WeirApply *apply, WeirPartitionWork *work,
 	work->progress.dead_lettered++;
 }
 
+/* Counts what the last event violated, unless it was judged before. */
+static void
+count_violations(WeirApply *apply, const WeirMessage *message, bool kept)
+{
+	if (apply->runtime->expecter != NULL && message->value != NULL && !apply->replay && !apply->refill)
+		weir_expect_count(&apply->violations, apply->runtime->expecter, message, kept);
+}
+
+/* Deals with a message that a step has refused. */
+static void
+refuse(WeirApply *apply, WeirPartitionWork *work, const WeirMessage *message,
+	   bool dropped, const WeirFault *fault)
+{
+	if (fault->stage == WEIR_STAGE_EXPECTATION)
+		count_violations(apply, message, false);
+	/* a dead letter that is dropped when it is replayed stays one */
+	if (!dropped || apply->replay)
+	{
+		to_dead_letters(apply, work, message, fault);
+		return;
+	}
+	weir_verdict_add(&apply->verdicts, message->partition, message->offset, WEIR_VERDICT_DROPPED);
+	work->progress.dropped++;
+}
+
+/* Judges a row by what the stream expects; *dropped: it is not even a dead letter. */
+static bool
+meets_expectations(WeirApply *apply, const WeirMessage *message, TupleTableSlot *slot,
+				   bool *dropped, WeirFault *fault)
+{
+	WeirExpecter *expecter = apply->runtime->expecter;
+	WeirJudgement judgement;
+
+	apply->stage = WEIR_STAGE_EXPECTATION;
+	if (apply->refill)
+	{
+		weir_expect_mark(expecter, slot, message, apply->replay);
+		return true;
+	}
+	judgement = weir_expect_judge(expecter, slot, fault);
+	if (judgement == WEIR_JUDGED_STOPPING && !apply->replay)
+	{
+		if (apply->stopped_at != NULL)
+			*apply->stopped_at = (int) (message - apply->batch->messages);
+		weir_expect_stop(message, fault);
+	}
+	*dropped = judgement == WEIR_JUDGED_DROPPED;
+	return judgement == WEIR_JUDGED_GOOD;
+}
+
 /* Makes the row of a message; false with *fault set if a step refuses it. */
 static bool
 make_row(WeirApply *apply, const WeirMessage *message, TimestampTz watermark,
-		 TupleTableSlot *slot, TimestampTz *event_time, WeirFault *fault)
+		 TupleTableSlot *slot, TimestampTz *event_time, bool *dropped, WeirFault *fault)
 {
 	WeirRuntime *rt = apply->runtime;
 	bool		tombstone = message->value == NULL;
@@ -173,6 +224,9 @@ make_row(WeirApply *apply, const WeirMessage *message, TimestampTz watermark,
 		return false;
 	apply->stage = WEIR_STAGE_CONSTRAINT;
 	if (!weir_constrain_row(rt->constrainer, slot, rt->present, tombstone, fault))
+		return false;
+	/* a tombstone has no columns to speak of */
+	if (rt->expecter != NULL && !tombstone && !meets_expectations(apply, message, slot, dropped, fault))
 		return false;
 	return weir_eventtime_judge(&rt->eventtime, message, slot->tts_values, slot->tts_isnull,
 								apply->now, event_time, fault);
@@ -205,6 +259,7 @@ prepare_message(WeirApply *apply, const WeirMessage *message, TupleTableSlot *sl
 	WeirProgress *progress = &work->progress;
 	TimestampTz watermark;
 	TimestampTz event_time;
+	bool		dropped = false;
 	WeirFault	fault;
 
 	apply->current = message;
@@ -229,12 +284,13 @@ prepare_message(WeirApply *apply, const WeirMessage *message, TupleTableSlot *sl
 	}
 
 	watermark = watermark_before(apply, progress);
-	if (!make_row(apply, message, watermark, slot, &event_time, &fault))
+	if (!make_row(apply, message, watermark, slot, &event_time, &dropped, &fault))
 	{
-		to_dead_letters(apply, work, message, &fault);
+		refuse(apply, work, message, dropped, &fault);
 		return false;
 	}
 	weir_span_add(&apply->span, event_time, watermark);
+	count_violations(apply, message, true);
 	if (apply->replay)
 		progress->replayed++;
 	else
@@ -269,7 +325,9 @@ blame_message(WeirApply *apply, const WeirMessage *message, ErrorData *edata)
 	weir_deadletter_fault_of_error(&fault, apply->stage, edata);
 	if (apply->stage == WEIR_STAGE_CONVERT)
 		fault.column_name = weir_decoder_column_at_fault(apply->runtime->decoder);
-	to_dead_letters(apply, work_of(apply, message->partition), message, &fault);
+	if (apply->stage == WEIR_STAGE_EXPECTATION)
+		weir_expect_blame(apply->runtime->expecter, &fault);
+	refuse(apply, work_of(apply, message->partition), message, false, &fault);
 	weir_runtime_recompile(apply->runtime, apply->child);
 }
 
@@ -386,6 +444,7 @@ typedef struct SavedState
 	WeirPartitionWork *work;
 	int			nletters;
 	int			nverdicts;
+	int			nviolations;
 	WeirStaging staging;
 } SavedState;
 
@@ -397,6 +456,7 @@ save_state(WeirApply *apply, SavedState *saved)
 	memcpy(saved->work, apply->work, sizeof(WeirPartitionWork) * apply->nwork);
 	saved->nletters = apply->letters.count;
 	saved->nverdicts = apply->verdicts.count;
+	saved->nviolations = apply->violations.count;
 	saved->staging = weir_stage_current();
 }
 
@@ -407,6 +467,7 @@ restore_state(WeirApply *apply, SavedState *saved)
 	memcpy(apply->work, saved->work, sizeof(WeirPartitionWork) * saved->nwork);
 	apply->letters.count = saved->nletters;
 	apply->verdicts.count = saved->nverdicts;
+	apply->violations.count = saved->nviolations;
 	weir_stage_restore(saved->staging);
 }
 

@@ -10,6 +10,7 @@
 #include "batch.h"
 #include "catalog.h"
 #include "deadletter.h"
+#include "expect.h"
 #include "runtime.h"
 #include "span.h"
 #include "streak.h"
@@ -41,6 +42,8 @@ typedef struct WeirApply
 	int			last_work;		/* index of the partition last looked up */
 	WeirDeadLetters letters;
 	WeirVerdicts verdicts;		/* what gives no row, dead letters too */
+	WeirViolations violations;	/* of expectations */
+	int		   *stopped_at;		/* where to note which message an expectation stops the stream at; or NULL */
 	WeirStreak *streak;			/* events refused alike, also before this batch */
 	WeirSpan	span;			/* of the rows of the insert */
 	WeirStage	stage;			/* where an error that is thrown comes from */

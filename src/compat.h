@@ -13,6 +13,7 @@
 #error "pg_weir needs PostgreSQL 15 to 18"
 #endif
 
+#include "catalog/heap.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_foreign_server.h"
@@ -61,6 +62,24 @@ weir_insert_index_tuples(ResultRelInfo *info, TupleTableSlot *slot, EState *esta
 #else
 #define weir_attrmap_by_name(from, to) build_attrmap_by_name((from), (to))
 #endif
+
+/* Adds a CHECK constraint to a table that binds neither its children nor, as it is empty, anybody else. */
+static inline void
+weir_add_check(Relation relation, const char *name, Node *condition)
+{
+	Constraint *constraint = makeNode(Constraint);
+
+	constraint->contype = CONSTR_CHECK;
+	constraint->conname = pstrdup(name);
+	constraint->location = -1;
+	constraint->cooked_expr = nodeToString(condition);
+	constraint->is_no_inherit = true;
+	constraint->initially_valid = true;
+#if PG_VERSION_NUM >= 180000
+	constraint->is_enforced = true;
+#endif
+	AddRelationNewConstraints(relation, NIL, list_make1(constraint), false, true, false, NULL);
+}
 
 /* Builds an index on a table as part of another command. */
 static inline ObjectAddress

@@ -177,6 +177,7 @@ save(WeirApply *apply, WeirCounts *counts)
 	}
 	weir_verdict_log(&apply->verdicts, relid, apply->runtime->chunk);
 	weir_catalog_add_dead_letters(relid, apply->batch, &apply->letters);
+	weir_expect_save(&apply->violations, relid);
 	(void) close_windows(apply->runtime->stream, apply->runtime->windowed);
 	purge_sometimes();
 	return true;
@@ -184,6 +185,9 @@ save(WeirApply *apply, WeirCounts *counts)
 
 /* The worker's streak; it has one stream. */
 static WeirStreak streak;
+
+/* Index of the message that an expectation stops the worker's batch at; -1: none does. */
+static int	stopped_at = -1;
 
 /*
  * Keeps a stream's definition as it is until commit.  The table is locked
@@ -205,6 +209,7 @@ run(WeirRuntime *runtime, WeirBatch *batch, bool isolating, WeirCounts *counts)
 	WeirApply	apply;
 
 	weir_apply_begin(&apply, runtime, batch, &streak);
+	apply.stopped_at = &stopped_at;
 	enter_owner(runtime->stream, &session);
 	if (isolating)
 		weir_apply_isolating(&apply, 0, batch->nmessages);
@@ -311,6 +316,20 @@ rewind_streak(Oid stream, int64 version)
 	MemoryContextSwitchTo(context);
 }
 
+/* Applies what came before a message that stops the stream, so that whoever passes over that one misses nothing. */
+static void
+apply_before(Oid stream, int64 version, const WeirBatch *batch, int nmessages)
+{
+	WeirBatch	before = *batch;
+	WeirCounts	counts;
+	ErrorData  *error;
+
+	before.nmessages = nmessages;
+	before.npositions = 0;
+	/* where this fails, too, nothing is applied */
+	(void) try_catching(stream, version, &before, true, &counts, CurrentMemoryContext, &error);
+}
+
 /* Applies a batch of Kafka messages in a transaction of its own. */
 WeirOutcome
 weir_pipeline_apply(Oid stream, int64 version, WeirBatch *batch,
@@ -319,6 +338,7 @@ weir_pipeline_apply(Oid stream, int64 version, WeirBatch *batch,
 	MemoryContext context = CurrentMemoryContext;
 	WeirOutcome outcome;
 
+	stopped_at = -1;
 	outcome = try_catching(stream, version, batch, false, counts, context, error);
 	if (outcome == WEIR_BROKEN && weir_error_fate((*error)->sqlerrcode) == WEIR_FATE_DATA)
 	{
@@ -327,6 +347,8 @@ weir_pipeline_apply(Oid stream, int64 version, WeirBatch *batch,
 		if (outcome == WEIR_BROKEN && (*error)->sqlerrcode == ERRCODE_TRIGGERED_ACTION_EXCEPTION)
 			rewind_streak(stream, version);
 	}
+	if (outcome == WEIR_BROKEN && stopped_at > 0)
+		apply_before(stream, version, batch, stopped_at);
 	return outcome;
 }
 

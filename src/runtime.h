@@ -12,6 +12,7 @@
 #include "decode.h"
 #include "eventtime.h"
 #include "executor/tuptable.h"
+#include "expect.h"
 #include "metadata.h"
 #include "nodes/bitmapset.h"
 #include "utils/relcache.h"
@@ -34,9 +35,11 @@ typedef struct WeirRuntime
 	WeirEventTime eventtime;
 	WeirDecoder *decoder;
 	WeirConstrainer *constrainer;
+	List	   *expectations;	/* of WeirExpectation */
+	WeirExpecter *expecter;		/* NULL: nothing is expected */
 	List	   *windowed;		/* views of the continuous aggregates with windows */
-	bool		may_throw;		/* decoder or constrainer may ereport */
-	MemoryContext compiled;		/* of decoder and constrainer */
+	bool		may_throw;		/* decoder, constrainer or expecter may ereport */
+	MemoryContext compiled;		/* of these three */
 	MemoryContext lot;			/* values of the current lot; reset by apply.c */
 	TupleTableSlot *slots[WEIR_LOT];	/* made when first needed */
 	bool	   *present;
@@ -53,7 +56,7 @@ extern WeirRuntime *weir_runtime_get(Oid relid);
 extern WeirRuntime *weir_runtime_get_for(Oid relid, Oid chunk);
 
 /*
- * Compiles the decoder and the constraints anew: after an error that came out
+ * Compiles decoder, constraints and expectations anew: after an error that came out
  * of them, their caches may be in any state.
  */
 extern void weir_runtime_recompile(WeirRuntime *runtime, Relation child);

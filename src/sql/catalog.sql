@@ -222,3 +222,54 @@ COMMENT ON TABLE weir_internal.dead_letter IS 'messages that could not be applie
 -- Dumped: the only copy of what failed; its sequence with it.
 SELECT pg_catalog.pg_extension_config_dump('weir_internal.dead_letter', '');
 SELECT pg_catalog.pg_extension_config_dump('weir_internal.dead_letter_id_seq', '');
+
+-- What is expected of events on the way in.  The expression is a CHECK
+-- constraint of that name on the staging table, NO INHERIT, so that it binds
+-- nobody: PostgreSQL knows what it depends on, renames columns in it, dumps and
+-- restores it.
+CREATE TABLE weir_internal.expectation (
+    stream regclass,
+    name name,
+    on_violation text NOT NULL,
+    since_partitions int[] NOT NULL,            -- where the partitions were when it began to hold as it is
+    since_offsets bigint[] NOT NULL,
+    judged_before bigint NOT NULL,              -- events staged and duplicate before it was created
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (stream, name)
+);
+COMMENT ON TABLE weir_internal.expectation IS 'what streams expect of their events';
+-- Dumped: the user's definitions.
+SELECT pg_catalog.pg_extension_config_dump('weir_internal.expectation', '');
+
+-- How often expectations failed: rows are added with batches, and summed up now and then.
+CREATE TABLE weir_internal.expectation_failure (
+    stream regclass NOT NULL,
+    name name NOT NULL,
+    partition int NOT NULL,
+    failed bigint NOT NULL,
+    kept bigint NOT NULL,                       -- of them those that stayed
+    last_failed_offset bigint NOT NULL,
+    last_failed_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX ON weir_internal.expectation_failure (stream, partition);
+COMMENT ON TABLE weir_internal.expectation_failure IS 'how often expectations failed, to be summed up';
+-- Dumped: belongs to the counters of stream_partition.
+SELECT pg_catalog.pg_extension_config_dump('weir_internal.expectation_failure', '');
+
+-- What expectations were when: with the offsets, since events before and after
+-- were judged differently.
+CREATE TABLE weir_internal.expectation_change (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    stream regclass NOT NULL,
+    name name NOT NULL,
+    change text NOT NULL,                       -- created, altered, dropped
+    expression text,
+    on_violation text NOT NULL,
+    offsets jsonb NOT NULL,                     -- partition: applied offset
+    changed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    changed_by name NOT NULL                    -- session user
+);
+COMMENT ON TABLE weir_internal.expectation_change IS 'changes of expectations, and at which offsets they were made';
+-- Dumped: says what the staged and derived rows were judged by; its sequence with it.
+SELECT pg_catalog.pg_extension_config_dump('weir_internal.expectation_change', '');
+SELECT pg_catalog.pg_extension_config_dump('weir_internal.expectation_change_id_seq', '');

@@ -15,10 +15,15 @@ CREATE FUNCTION weir_internal.touch_stream(stream regclass) RETURNS void
 LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'weir_touch_stream';
 COMMENT ON FUNCTION weir_internal.touch_stream(regclass) IS 'makes the workers of a stream load its definition anew';
 
+CREATE FUNCTION weir_internal.forget_expectation(stream regclass, name name) RETURNS void
+LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'weir_forget_expectation';
+COMMENT ON FUNCTION weir_internal.forget_expectation(regclass, name) IS 'forgets an expectation whose constraint is gone';
+
 CREATE FUNCTION weir_internal.on_ddl_command_end() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     s record;
+    e record;
 BEGIN
     -- a server renamed or altered, a user mapping changed
     FOR s IN
@@ -52,15 +57,16 @@ BEGIN
             HINT = 'It takes the closed windows of a continuous aggregate. Columns may be added; name them as you like in a view over it.';
     END LOOP;
 
-    -- the staging table itself, or an index or trigger on it
+    -- the staging table itself, or an index, trigger or constraint on it
     FOR s IN
         SELECT DISTINCT st.stream
         FROM pg_event_trigger_ddl_commands() c
         JOIN weir_internal.stream st ON st.stream::oid IN (
             c.objid,
             (SELECT i.indrelid FROM pg_index i WHERE i.indexrelid = c.objid),
-            (SELECT t.tgrelid FROM pg_trigger t WHERE t.oid = c.objid))
-        WHERE c.classid IN ('pg_class'::regclass, 'pg_trigger'::regclass)
+            (SELECT t.tgrelid FROM pg_trigger t WHERE t.oid = c.objid),
+            (SELECT k.conrelid FROM pg_constraint k WHERE k.oid = c.objid))
+        WHERE c.classid IN ('pg_class'::regclass, 'pg_trigger'::regclass, 'pg_constraint'::regclass)
     LOOP
         IF EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = s.stream::oid AND k.contype IN ('p', 'u', 'x', 'f')) THEN
             RAISE feature_not_supported USING
@@ -68,6 +74,17 @@ BEGIN
                     (SELECT c.relname FROM pg_class c WHERE c.oid = s.stream::oid)),
                 HINT = 'Its rows come and go by whole child tables. NOT NULL, CHECK, DEFAULT and GENERATED are honoured.';
         END IF;
+        -- dropped with a column or a function, dropped or renamed by itself
+        FOR e IN
+            SELECT x.name FROM weir_internal.expectation x
+            WHERE x.stream = s.stream AND NOT EXISTS (SELECT FROM pg_constraint k
+                WHERE k.conrelid = x.stream::oid AND k.conname = x.name AND k.contype = 'c')
+        LOOP
+            RAISE dependent_objects_still_exist USING
+                MESSAGE = format('expectation "%s" of stream "%s" needs its constraint and its columns', e.name,
+                    (SELECT c.relname FROM pg_class c WHERE c.oid = s.stream::oid)),
+                HINT = format('Drop it first: SELECT weir.drop_expectation(%L, %L);', s.stream, quote_ident(e.name));
+        END LOOP;
         PERFORM weir_internal.follow_ddl(s.stream);
     END LOOP;
 END
@@ -113,10 +130,20 @@ BEGIN
         DELETE FROM weir_internal.aggregate_progress WHERE view = a.view;
         DELETE FROM weir_internal.late_event WHERE view = a.view;
         PERFORM weir_internal.drop_relations(ARRAY[a.view, a.results, a.finish, a.states, a.store, a.query]::oid[],
-            a.stream::oid, a.trigger_name);
+            a.source::oid, a.trigger_name);
         IF EXISTS (SELECT FROM pg_class WHERE oid = a.stream::oid) THEN
             PERFORM weir_internal.touch_stream(a.stream);
         END IF;
+    END LOOP;
+    -- expectations whose function or type is dropped with CASCADE; ALTER TABLE is refused at its end
+    FOR a IN
+        SELECT e.stream, e.name FROM pg_event_trigger_dropped_objects() d
+        JOIN pg_namespace n ON n.nspname = d.address_names[1]
+        JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = d.address_names[2]
+        JOIN weir_internal.expectation e ON e.stream::oid = c.oid AND e.name = d.address_names[3]
+        WHERE d.object_type = 'table constraint' AND tg_tag <> 'ALTER TABLE'
+    LOOP
+        PERFORM weir_internal.forget_expectation(a.stream, a.name);
     END LOOP;
     IF gone IS NOT NULL THEN
         WITH d AS (DELETE FROM weir_internal.chunk WHERE chunk::oid = ANY (gone) OR stream::oid = ANY (gone)
@@ -141,6 +168,10 @@ BEGIN
             DELETE FROM weir_internal.staging_marker WHERE stream::oid = ANY (gone);
             DELETE FROM weir_internal.gap WHERE stream::oid = ANY (gone);
             DELETE FROM weir_internal.dead_letter WHERE stream::oid = ANY (gone);
+            DELETE FROM weir_internal.expectation WHERE stream::oid = ANY (gone);
+            DELETE FROM weir_internal.expectation_failure WHERE stream::oid = ANY (gone);
+            DELETE FROM weir_internal.expectation_change WHERE stream::oid = ANY (gone);
+            DELETE FROM weir_internal.alert WHERE stream::oid = ANY (gone);
             PERFORM weir_internal.ring();
         END IF;
     END IF;
