@@ -178,6 +178,18 @@ weir_catalog_aggregates(Oid stream, bool windowed)
 	return oids_of(&statement, (Datum[]) {ObjectIdGetDatum(stream), BoolGetDatum(windowed)});
 }
 
+/* Returns the views of all aggregates. */
+List *
+weir_catalog_all_aggregates(void)
+{
+	static WeirCatalogStatement statement = {
+		"SELECT view FROM weir_internal.continuous_aggregate ORDER BY view",
+		0
+	};
+
+	return oids_of(&statement, NULL);
+}
+
 /* Returns the relations of the aggregates over a stream that are its owner's: all but the stores. */
 List *
 weir_catalog_aggregate_relations(Oid stream)
@@ -306,13 +318,22 @@ weir_catalog_next_derived(void)
 	return number;
 }
 
-/* Returns the greatest event time before what is staged, or the greatest so far, as a snapshot sees it. */
+/*
+ * Returns the greatest event time before what is staged, or the greatest so
+ * far, as a snapshot sees it.  What a crash has emptied and Kafka does not
+ * give back is not staged, nor counts what was before it.
+ */
 TimestampTz
 weir_catalog_seen_at(Oid stream, bool staged, Snapshot snapshot)
 {
 	static WeirCatalogStatement statement = {
 		"SELECT max(CASE WHEN $2 THEN coalesce((SELECT c.seen FROM weir_internal.chunk_checkpoint c"
-		"	WHERE c.stream = p.stream AND c.partition = p.partition ORDER BY c.first_offset LIMIT 1), p.seen)"
+		"	JOIN weir_internal.stream s ON s.stream = c.stream"
+		"	JOIN weir_internal.staging_marker m ON m.stream = s.stream AND m.generation = s.staging_generation"
+		"	WHERE c.stream = p.stream AND c.partition = p.partition AND c.first_offset >= coalesce("
+		"		(SELECT max(r.until_offset) FROM weir_internal.refill r"
+		"		WHERE r.stream = p.stream AND r.partition = p.partition), 0)"
+		"	ORDER BY c.first_offset LIMIT 1), p.seen)"
 		" ELSE p.seen END) FROM weir_internal.stream_partition p WHERE p.stream = $1",
 		2, {REGCLASSOID, BOOLOID}
 	};

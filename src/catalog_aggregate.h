@@ -51,6 +51,9 @@ extern WeirAggregateRow *weir_catalog_aggregate_of_trigger(Oid source, const cha
 /* Returns the views of the aggregates over a stream, or of those with windows. */
 extern List *weir_catalog_aggregates(Oid stream, bool windowed);
 
+/* Returns the views of all aggregates. */
+extern List *weir_catalog_all_aggregates(void);
+
 /* Returns the relations of the aggregates over a stream that are its owner's: all but the stores. */
 extern List *weir_catalog_aggregate_relations(Oid stream);
 

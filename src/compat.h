@@ -56,6 +56,15 @@ weir_insert_index_tuples(ResultRelInfo *info, TupleTableSlot *slot, EState *esta
 		);
 }
 
+/* Begins to read a table in the order of an index. */
+#if PG_VERSION_NUM >= 180000
+#define weir_index_beginscan(table, index, snapshot, nkeys) \
+	index_beginscan((table), (index), (snapshot), NULL, (nkeys), 0)
+#else
+#define weir_index_beginscan(table, index, snapshot, nkeys) \
+	index_beginscan((table), (index), (snapshot), (nkeys), 0)
+#endif
+
 /* Maps columns of one table to those of another by their names. */
 #if PG_VERSION_NUM >= 160000
 #define weir_attrmap_by_name(from, to) build_attrmap_by_name((from), (to), false)
