@@ -201,7 +201,7 @@ batch_query(Derived *derived, PlannedStmt **plan)
 		*plan = weir_upsert_plan_for(derived->upsert, LARGE);
 		return copyObject(derived->upsert->query);
 	}
-	*plan = weir_aggregate_plan_for(aggregate, LARGE);
+	*plan = weir_aggregate_plan_for(aggregate, LARGE, false);
 	return weir_aggregate_plan_query(aggregate->query, aggregate->row->window.kind, &aggregate->source->columns);
 }
 
