@@ -12,8 +12,6 @@
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "headers.h"
-#include "nodes/parsenodes.h"
-#include "parser/parser.h"
 #include "pipeline.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -38,28 +36,6 @@ headers_of_letter(const WeirMessage *message, int *nheaders)
 }
 
 /*
- * Returns an SQL expression of the caller's within parentheses, once it is
- * known to be one: what closes the parentheses and goes on as another clause
- * or statement is refused.
- */
-static char *
-expression(const char *parameter, const char *text)
-{
-	char	   *sql = psprintf("SELECT (%s\n)", text);
-	List	   *parsed = raw_parser(sql, RAW_PARSE_DEFAULT);
-	SelectStmt *stmt = (SelectStmt *) linitial_node(RawStmt, parsed)->stmt;
-	SelectStmt	bare = {.type = T_SelectStmt};
-
-	bare.targetList = stmt->targetList;
-	if (list_length(parsed) != 1 || !equal(stmt, &bare) || list_length(stmt->targetList) != 1 ||
-		linitial_node(ResTarget, stmt->targetList)->name != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("parameter \"%s\" is not an SQL expression", parameter)));
-	return sql + strlen("SELECT ");
-}
-
-/*
  * Returns the query that chooses letters.  filter and transform are the
  * caller's SQL and run with the caller's rights, over a view that shows what
  * he may see.  The subquery keeps them to this stream, whatever they say.
@@ -71,9 +47,9 @@ choosing_query(FunctionCallInfo fcinfo)
 	char	   *filter = "true";
 
 	if (!PG_ARGISNULL(1))
-		filter = expression("filter", text_to_cstring(PG_GETARG_TEXT_PP(1)));
+		filter = weir_arg_expression("filter", text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	if (!PG_ARGISNULL(2))
-		transform = expression("transform", text_to_cstring(PG_GETARG_TEXT_PP(2)));
+		transform = weir_arg_expression("transform", text_to_cstring(PG_GETARG_TEXT_PP(2)));
 	return psprintf("SELECT id, partition, kafka_offset, kafka_timestamp, key, value, headers, %s"
 					" FROM (SELECT * FROM weir.dead_letters"
 					" WHERE stream_schema = $1 AND stream = $2 AND replayed_at IS NULL) dead_letters"

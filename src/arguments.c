@@ -9,6 +9,8 @@
 #include "catalog/dependency.h"
 #include "compat.h"
 #include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "parser/parser.h"
 #include "utils/lsyscache.h"
 #include "version.h"
 
@@ -72,4 +74,41 @@ weir_arg_depend_on_server(Oid relid, Oid serverid)
 	ObjectAddressSet(table, RelationRelationId, relid);
 	ObjectAddressSet(server, ForeignServerRelationId, serverid);
 	recordDependencyOn(&table, &server, DEPENDENCY_NORMAL);
+}
+
+/*
+ * Returns an SQL expression of the caller's within parentheses, once it is
+ * known to be one: what closes the parentheses and goes on as another clause
+ * or statement is refused.
+ */
+char *
+weir_arg_expression(const char *parameter, const char *text)
+{
+	char	   *sql = psprintf("SELECT (%s\n)", text);
+	List	   *parsed = raw_parser(sql, RAW_PARSE_DEFAULT);
+	SelectStmt *stmt = (SelectStmt *) linitial_node(RawStmt, parsed)->stmt;
+	SelectStmt	bare = {.type = T_SelectStmt};
+
+	bare.targetList = stmt->targetList;
+	if (list_length(parsed) != 1 || !equal(stmt, &bare) || list_length(stmt->targetList) != 1 ||
+		linitial_node(ResTarget, stmt->targetList)->name != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("parameter \"%s\" is not an SQL expression", parameter)));
+	return sql + strlen("SELECT ");
+}
+
+/* Returns a query of the caller's, once it is known to be one SELECT, without what ends it. */
+char *
+weir_arg_select(const char *parameter, const char *text)
+{
+	List	   *parsed = raw_parser(text, RAW_PARSE_DEFAULT);
+	RawStmt    *raw = parsed == NIL ? NULL : linitial_node(RawStmt, parsed);
+
+	if (list_length(parsed) != 1 || !IsA(raw->stmt, SelectStmt) || ((SelectStmt *) raw->stmt)->intoClause != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("parameter \"%s\" is not one SELECT", parameter)));
+	/* without a length it goes to the end of the text */
+	return raw->stmt_len > 0 ? pnstrdup(text + raw->stmt_location, raw->stmt_len) : pstrdup(text + raw->stmt_location);
 }
