@@ -140,9 +140,10 @@ read_query(FunctionCallInfo fcinfo, AsRole *query)
 Datum
 weir_sql_expression(PG_FUNCTION_ARGS)
 {
-	char	   *parameter = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char	   *sql = text_to_cstring(PG_GETARG_TEXT_PP(1));
 
-	PG_RETURN_TEXT_P(cstring_to_text(weir_arg_expression(parameter, text_to_cstring(PG_GETARG_TEXT_PP(1)))));
+	(void) weir_arg_expression(text_to_cstring(PG_GETARG_TEXT_PP(0)), sql);
+	PG_RETURN_TEXT_P(cstring_to_text(psprintf("(%s\n)", sql)));
 }
 
 /* weir_internal.sql_select */

@@ -25,6 +25,7 @@ typedef struct Letters
 	int			n;
 	int64	   *ids;
 	bytea	  **changed;		/* value made by the transform, or NULL */
+	bool	   *duplicate;		/* there is no need of them any more */
 	WeirMessage *messages;		/* handle: the headers as Jsonb, or NULL */
 } Letters;
 
@@ -33,6 +34,18 @@ headers_of_letter(const WeirMessage *message, int *nheaders)
 {
 	*nheaders = 0;
 	return message->handle == NULL ? NULL : weir_headers_from_jsonb(message->handle, nheaders);
+}
+
+/*
+ * Returns an SQL expression of the caller's within parentheses, once it is
+ * known to be one: what closes the parentheses and goes on as another clause
+ * or statement is refused.
+ */
+static char *
+expression(const char *parameter, const char *text)
+{
+	(void) weir_arg_expression(parameter, text);
+	return psprintf("(%s\n)", text);
 }
 
 /*
@@ -47,9 +60,9 @@ choosing_query(FunctionCallInfo fcinfo)
 	char	   *filter = "true";
 
 	if (!PG_ARGISNULL(1))
-		filter = weir_arg_expression("filter", text_to_cstring(PG_GETARG_TEXT_PP(1)));
+		filter = expression("filter", text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	if (!PG_ARGISNULL(2))
-		transform = weir_arg_expression("transform", text_to_cstring(PG_GETARG_TEXT_PP(2)));
+		transform = expression("transform", text_to_cstring(PG_GETARG_TEXT_PP(2)));
 	return psprintf("SELECT id, partition, kafka_offset, kafka_timestamp, key, value, headers, %s"
 					" FROM (SELECT * FROM weir.dead_letters"
 					" WHERE stream_schema = $1 AND stream = $2 AND replayed_at IS NULL) dead_letters"
@@ -166,9 +179,10 @@ mark(Letters *letters, const bool *failed)
 			continue;
 		}
 		letters->ids[napplied] = letters->ids[i];
+		letters->duplicate[napplied] = letters->duplicate[i];
 		letters->changed[napplied++] = letters->changed[i];
 	}
-	weir_catalog_mark_replayed(napplied, letters->ids, letters->changed);
+	weir_catalog_mark_replayed(napplied, letters->ids, letters->changed, letters->duplicate);
 	return nfailed;
 }
 
@@ -194,7 +208,8 @@ weir_replay_dead_letters(PG_FUNCTION_ARGS)
 	batch.headers_of = headers_of_letter;
 	batch.topic = stream->topic;
 	failed = palloc(sizeof(bool) * Max(letters.n, 1));
-	weir_pipeline_replay(stream->relid, &batch, failed);
+	letters.duplicate = palloc(sizeof(bool) * Max(letters.n, 1));
+	weir_pipeline_replay(stream->relid, &batch, failed, letters.duplicate);
 	nfailed = mark(&letters, failed);
 
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)

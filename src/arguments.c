@@ -62,6 +62,23 @@ weir_arg_own_kafka_stream(FunctionCallInfo fcinfo)
 	return stream;
 }
 
+/* Returns the tree of an SQL expression. */
+Node *
+weir_arg_expression(const char *parameter, const char *text)
+{
+	List	   *parsed = raw_parser(psprintf("SELECT (%s\n)", text), RAW_PARSE_DEFAULT);
+	SelectStmt *stmt = (SelectStmt *) linitial_node(RawStmt, parsed)->stmt;
+	SelectStmt	bare = {.type = T_SelectStmt};
+
+	bare.targetList = stmt->targetList;
+	if (list_length(parsed) != 1 || !equal(stmt, &bare) || list_length(stmt->targetList) != 1 ||
+		linitial_node(ResTarget, stmt->targetList)->name != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("parameter \"%s\" is not an SQL expression", parameter)));
+	return linitial_node(ResTarget, stmt->targetList)->val;
+}
+
 /* Makes a stream depend on its server. */
 void
 weir_arg_depend_on_server(Oid relid, Oid serverid)
@@ -74,28 +91,6 @@ weir_arg_depend_on_server(Oid relid, Oid serverid)
 	ObjectAddressSet(table, RelationRelationId, relid);
 	ObjectAddressSet(server, ForeignServerRelationId, serverid);
 	recordDependencyOn(&table, &server, DEPENDENCY_NORMAL);
-}
-
-/*
- * Returns an SQL expression of the caller's within parentheses, once it is
- * known to be one: what closes the parentheses and goes on as another clause
- * or statement is refused.
- */
-char *
-weir_arg_expression(const char *parameter, const char *text)
-{
-	char	   *sql = psprintf("SELECT (%s\n)", text);
-	List	   *parsed = raw_parser(sql, RAW_PARSE_DEFAULT);
-	SelectStmt *stmt = (SelectStmt *) linitial_node(RawStmt, parsed)->stmt;
-	SelectStmt	bare = {.type = T_SelectStmt};
-
-	bare.targetList = stmt->targetList;
-	if (list_length(parsed) != 1 || !equal(stmt, &bare) || list_length(stmt->targetList) != 1 ||
-		linitial_node(ResTarget, stmt->targetList)->name != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("parameter \"%s\" is not an SQL expression", parameter)));
-	return sql + strlen("SELECT ");
 }
 
 /* Returns a query of the caller's, once it is known to be one SELECT, without what ends it. */

@@ -9,6 +9,7 @@
 
 #include "catalog.h"
 #include "fmgr.h"
+#include "nodes/nodes.h"
 
 /* 25006 on a standby; 55000 where library and SQL are of different versions. */
 extern void weir_arg_check_server(FunctionCallInfo fcinfo);
@@ -22,11 +23,14 @@ extern WeirStream *weir_arg_own_stream(FunctionCallInfo fcinfo);
 /* The same; 55000 unless it reads from Kafka. */
 extern WeirStream *weir_arg_own_kafka_stream(FunctionCallInfo fcinfo);
 
+/*
+ * The tree of an SQL expression that parameter holds: what closes parentheses
+ * and goes on as another clause or statement is refused with 42601.
+ */
+extern Node *weir_arg_expression(const char *parameter, const char *text);
+
 /* Makes a stream depend on its server, as a foreign table does, if it does not yet. */
 extern void weir_arg_depend_on_server(Oid relid, Oid serverid);
-
-/* An SQL expression of the caller's within parentheses; 42601 if the text is more or less than that. */
-extern char *weir_arg_expression(const char *parameter, const char *text);
 
 /* A query of the caller's, which may go within parentheses on lines of its own; 42601 if it is not one SELECT. */
 extern char *weir_arg_select(const char *parameter, const char *text);

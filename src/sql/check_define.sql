@@ -1,9 +1,9 @@
 -- Checks, defined: what is asked of a definition, and its statement.
 
-CREATE FUNCTION weir_internal.check_refuse(kind text, key text, is text) RETURNS void
+CREATE FUNCTION weir_internal.check_refuse(kind text, key text, problem text) RETURNS void
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    RAISE invalid_parameter_value USING MESSAGE = format('key "%s" of params for a check of kind "%s" %s', key, kind, is);
+    RAISE invalid_parameter_value USING MESSAGE = format('key "%s" of params for a check of kind "%s" %s', key, kind, problem);
 END
 $$;
 COMMENT ON FUNCTION weir_internal.check_refuse(text, text, text) IS 'raises an error about a key of params';
@@ -245,7 +245,7 @@ CREATE FUNCTION weir_internal.check_reconcile_statement(target oid, rel text, al
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     one text := format('%%s AS %s WHERE %s', alias, cond);
-    stream oid;
+    wanted oid;
     columns text[];
 BEGIN
     IF (SELECT count(*) FROM jsonb_object_keys(params) k WHERE k IN ('with', 'stream', 'audit')) <> 1 THEN
@@ -258,11 +258,11 @@ BEGIN
     ELSIF params ? 'columns' THEN
         PERFORM weir_internal.check_refuse('reconcile', 'columns', 'goes with with');
     END IF;
-    stream := CASE WHEN params ? 'stream' THEN to_regclass(params->>'stream')::oid ELSE target END;
-    IF NOT EXISTS (SELECT FROM weir_internal.stream s WHERE s.stream::oid = check_reconcile_statement.stream) THEN
+    wanted := CASE WHEN params ? 'stream' THEN to_regclass(params->>'stream')::oid ELSE target END;
+    IF NOT EXISTS (SELECT FROM weir_internal.stream s WHERE s.stream::oid = wanted) THEN
         RAISE wrong_object_type USING MESSAGE = format('"%s" is not a stream', coalesce(params->>'stream', rel));
     ELSIF params ? 'stream' THEN
-        RETURN weir_internal.check_reconcile_stream(format(one, rel), stream, EXISTS (SELECT FROM pg_attribute a
+        RETURN weir_internal.check_reconcile_stream(format(one, rel), wanted, EXISTS (SELECT FROM pg_attribute a
             WHERE a.attrelid = target AND a.attname = '_partition' AND NOT a.attisdropped));
     END IF;
     RETURN weir_internal.check_audit(target);

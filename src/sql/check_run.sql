@@ -49,7 +49,7 @@ BEGIN
     r.severity := d.severity;
     r.sample_of := weir_internal.check_sample_of(d);
     BEGIN
-        SELECT * INTO q FROM weir_internal.query_as(d.owner, d.search_path, format('SELECT jsonb_agg(to_jsonb(weir_r)) FROM (SELECT * FROM (%s) x LIMIT 1001) weir_r',
+        SELECT * INTO q FROM weir_internal.query_as(d.owner, d.search_path, format('SELECT jsonb_agg(to_jsonb(weir_r) ORDER BY weir_r.weir_key) FROM (SELECT * FROM (%s) x LIMIT 1001) weir_r',
             weir_internal.check_statement(d.owner, d.kind, d.target, d.params, d.filter, d.group_by, current_setting('weir.check_sample_rows')::int)), d.params);
     EXCEPTION WHEN OTHERS THEN
         -- the definition does not fit the table any more
@@ -105,7 +105,8 @@ BEGIN
             format('check "%s" on %s: %s', d.name, weir_internal.check_relation(d.target), CASE worst WHEN 'error' THEN 'could not be run'
                 WHEN 'warn' THEN 'warning' ELSE 'failed' END) || CASE WHEN cardinality(bad) > 1 THEN format(' in %s groups', cardinality(bad)) ELSE '' END,
             jsonb_build_object('check', d.name, 'target', weir_internal.check_relation(d.target), 'kind', d.kind, 'status', worst,
-                'failed_rows', (SELECT sum(r.failed_rows) FROM unnest(results) r), 'total_rows', (SELECT sum(r.total_rows) FROM unnest(results) r)),
+                'groups', (SELECT jsonb_agg(g.group_key) FROM (SELECT r.group_key FROM unnest(results) r
+                    WHERE r.status IN ('warn', 'fail', 'error') AND r.group_key IS NOT NULL LIMIT 20) g), 'failed_rows', (SELECT sum(r.failed_rows) FROM unnest(results) r), 'total_rows', (SELECT sum(r.total_rows) FROM unnest(results) r)),
             d.owner);
     ELSIF EXISTS (SELECT FROM unnest(results) r WHERE r.status = 'pass') THEN
         PERFORM weir_internal.resolve_alert('check', d.name);

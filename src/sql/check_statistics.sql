@@ -30,9 +30,9 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
               FROM x GROUP BY 1),
         c AS (SELECT s.*, 100 * (s.now - s.usual) / nullif(s.usual, 0) AS change FROM s)
         SELECT c.weir_key, CASE WHEN -c.change >= ($1->>'drop')::float8 OR c.change >= ($1->>'spike')::float8 THEN 1 ELSE 0 END::bigint AS failed,
-               1::bigint AS items, c.total, format('%%s rows, %%s %%%%', c.now, CASE WHEN c.change > 0 THEN '+' ELSE '' END || round(c.change::numeric, 1)) AS observed,
+               1::bigint AS items, c.total, concat_ws(', ', c.now || ' rows', CASE WHEN c.change > 0 THEN '+' ELSE '' END || round(c.change::numeric, 1) || ' %%') AS observed,
                concat_ws(' and ', 'a drop below ' || ($1->>'drop') || ' %%', 'a spike below ' || ($1->>'spike') || ' %%')
-                   || format(' from %%s rows', round(c.usual::numeric, 1)) AS expected,
+                   || coalesce(' from ' || round(c.usual::numeric, 1) || ' rows', '') AS expected,
                NULL::jsonb AS sample, NULL::text AS level,
                CASE WHEN c.change IS NULL THEN 'there are no rows before to compare with' END AS skipped
         FROM c $q$,
@@ -66,8 +66,8 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
         SELECT c.weir_key, CASE WHEN c.direction <> 'drop' AND c.score > c.sensitivity OR c.direction <> 'spike' AND -c.score > c.sensitivity
                                 THEN 1 ELSE 0 END::bigint AS failed,
                1::bigint AS items, (SELECT sum(x.n) FROM x WHERE x.weir_key IS NOT DISTINCT FROM c.weir_key)::bigint AS total,
-               format('%%s, score %%s', round(c.value::numeric, 4)::float8, round(c.score::numeric, 2)) AS observed,
-               format('%%s ± %%s', round(c.mean::numeric, 4)::float8, round((c.sensitivity * c.deviation)::numeric, 4)::float8) AS expected,
+               concat_ws(', ', round(c.value::numeric, 4)::float8, 'score ' || round(c.score::numeric, 2)) AS observed,
+               concat_ws(' ± ', round(c.mean::numeric, 4)::float8, round((c.sensitivity * c.deviation)::numeric, 4)::float8) AS expected,
                NULL::jsonb AS sample, NULL::text AS level,
                CASE WHEN c.value IS NULL THEN 'there is no value in the last bucket'
                     WHEN c.n < c.least THEN format('%%s buckets to learn from, %%s needed', c.n, c.least) END AS skipped
