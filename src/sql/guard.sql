@@ -195,6 +195,14 @@ BEGIN
             PERFORM weir_internal.touch_stream(a.stream);
         END IF;
     END LOOP;
+    -- with a table or view go its checks, their results and alerts
+    PERFORM weir_internal.resolve_alert('check', c.name)
+    FROM weir_internal.check_definition c
+    JOIN pg_event_trigger_dropped_objects() d ON d.classid = 'pg_class'::regclass AND d.objsubid = 0 AND d.objid = c.target::oid;
+    DELETE FROM weir_internal.check_definition c USING pg_event_trigger_dropped_objects() d
+    WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0 AND d.objid = c.target::oid;
+    DELETE FROM weir_internal.check_result r USING pg_event_trigger_dropped_objects() d
+    WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0 AND d.objid = r.target::oid;
     -- its table, or what its query reads, takes a transform with it
     FOR a IN DELETE FROM weir_internal.transform
         WHERE target::oid = ANY (gone) OR query::oid = ANY (gone_views) RETURNING *
