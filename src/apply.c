@@ -574,12 +574,15 @@ blame_trigger(const WeirRuntime *rt, const WeirFault *fault)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+			 fault->object_name && strchr(fault->object_name, '(') == NULL ?
+			 errmsg("\"%s\", which is derived from stream \"%s\", refuses every event",
+					fault->object_name, rt->stream->name) :
 			 fault->object_name ?
 			 errmsg("trigger function %s of stream \"%s\" refuses every event",
 					fault->object_name, rt->stream->name) :
 			 errmsg("triggers of stream \"%s\" refuse every event", rt->stream->name),
 			 errdetail("%d events in a row failed with: %s", WEIR_STREAK_LIMIT, fault->message),
-			 errhint("Correct the trigger, then start the stream again.")));
+			 errhint("Correct it, then start the stream again.")));
 }
 
 /* Raises the error of an index or the like that refuses all rows which are to come back. */
