@@ -23,6 +23,9 @@
 #include "commands/explain_format.h"
 #include "commands/explain_state.h"
 #endif
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
 #include "executor/execdesc.h"
 #include "executor/executor.h"
 #include "pgstat.h"
@@ -43,6 +46,13 @@
 #else
 #define weir_is_owner(relid, roleid) pg_class_ownercheck(relid, roleid)
 #define weir_is_database_owner(dboid, roleid) pg_database_ownercheck(dboid, roleid)
+#endif
+
+/* Is this process a background worker? */
+#if PG_VERSION_NUM >= 170000
+#define weir_is_background_worker() AmBackgroundWorkerProcess()
+#else
+#define weir_is_background_worker() IsBackgroundWorker
 #endif
 
 /* Enters a row into its table's indexes. */
