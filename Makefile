@@ -18,6 +18,7 @@ SQL_PIECES = \
 	src/sql/deadletter.sql \
 	src/sql/expect.sql \
 	src/sql/aggregate.sql \
+	src/sql/transform.sql \
 	src/sql/alert.sql \
 	src/sql/status.sql \
 	src/sql/rights.sql

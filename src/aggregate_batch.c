@@ -215,13 +215,16 @@ weir_aggregate_take_batch(WeirAggregate *aggregate, Tuplestorestate *batch)
 	MemoryContext old = MemoryContextSwitchTo(context);
 	WeirBinner	binner = {&aggregate->row->window, aggregate->row->lateness, context, NIL};
 	int			settings = weir_settings_enter(aggregate->row->settings);
+	ErrorContextCallback position = {error_context_stack, weir_compiled_describe, &aggregate->base};
 	GroupReceiver receiver;
 
+	error_context_stack = &position;
 	init_receiver(&receiver, aggregate);
 	group_batch(aggregate, batch, &receiver, &binner);
 	if (receiver.ngroups > 0)
 		write_groups(aggregate, &receiver);
 	log_late(aggregate, binner.late);
+	error_context_stack = position.previous;
 	weir_settings_leave(settings);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);

@@ -47,6 +47,11 @@ event_of(FunctionCallInfo fcinfo)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("this function is for the queries of continuous aggregates alone")));
+	if (PG_ARGISNULL(0) && PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("event has no time"),
+				 errdetail("Neither its event time nor Kafka's timestamp is there.")));
 	/* a tombstone has no columns: Kafka's time is its time */
 	event.time = PG_GETARG_TIMESTAMPTZ(PG_ARGISNULL(0) ? 1 : 0);
 	event.watermark = PG_ARGISNULL(2) ? DT_NOBEGIN : PG_GETARG_TIMESTAMPTZ(2);

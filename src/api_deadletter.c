@@ -25,6 +25,7 @@ typedef struct Letters
 	int			n;
 	int64	   *ids;
 	bytea	  **changed;		/* value made by the transform, or NULL */
+	bool	   *duplicate;		/* there is no need of them any more */
 	WeirMessage *messages;		/* handle: the headers as Jsonb, or NULL */
 } Letters;
 
@@ -178,9 +179,10 @@ mark(Letters *letters, const bool *failed)
 			continue;
 		}
 		letters->ids[napplied] = letters->ids[i];
+		letters->duplicate[napplied] = letters->duplicate[i];
 		letters->changed[napplied++] = letters->changed[i];
 	}
-	weir_catalog_mark_replayed(napplied, letters->ids, letters->changed);
+	weir_catalog_mark_replayed(napplied, letters->ids, letters->changed, letters->duplicate);
 	return nfailed;
 }
 
@@ -206,7 +208,8 @@ weir_replay_dead_letters(PG_FUNCTION_ARGS)
 	batch.headers_of = headers_of_letter;
 	batch.topic = stream->topic;
 	failed = palloc(sizeof(bool) * Max(letters.n, 1));
-	weir_pipeline_replay(stream->relid, &batch, failed);
+	letters.duplicate = palloc(sizeof(bool) * Max(letters.n, 1));
+	weir_pipeline_replay(stream->relid, &batch, failed, letters.duplicate);
 	nfailed = mark(&letters, failed);
 
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)

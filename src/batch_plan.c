@@ -28,8 +28,8 @@
 #define LARGE_PLANNED 10000
 
 /* Puts the transition table in the source's place. */
-static void
-bind_batch(Query *query, Index source, double rows)
+void
+weir_batch_plan_bind(Query *query, Index source, double rows)
 {
 	RangeTblEntry *rte = rt_fetch(source, query->rtable);
 	Relation	rel = RelationIdGetRelation(rte->relid);
@@ -57,7 +57,7 @@ PlannedStmt *
 weir_batch_plan_make(Query *query, Index relation, double rows)
 {
 	AcquireRewriteLocks(query, true, false);
-	bind_batch(query, relation, rows);
+	weir_batch_plan_bind(query, relation, rows);
 	return planner(linitial_node(Query, QueryRewrite(query)), NULL, 0, NULL);
 }
 

@@ -28,6 +28,7 @@
 #endif
 #include "executor/execdesc.h"
 #include "executor/executor.h"
+#include "optimizer/optimizer.h"
 #include "pgstat.h"
 #include "storage/latch.h"
 #if PG_VERSION_NUM >= 180000
@@ -65,6 +66,15 @@ weir_insert_index_tuples(ResultRelInfo *info, TupleTableSlot *slot, EState *esta
 #endif
 		);
 }
+
+/* Begins to read a table in the order of an index. */
+#if PG_VERSION_NUM >= 180000
+#define weir_index_beginscan(table, index, snapshot, nkeys) \
+	index_beginscan((table), (index), (snapshot), NULL, (nkeys), 0)
+#else
+#define weir_index_beginscan(table, index, snapshot, nkeys) \
+	index_beginscan((table), (index), (snapshot), (nkeys), 0)
+#endif
 
 /* Maps columns of one table to those of another by their names. */
 #if PG_VERSION_NUM >= 160000
@@ -156,6 +166,13 @@ weir_create_query_desc(PlannedStmt *plan, Snapshot snapshot, DestReceiver *recei
 {
 	return CreateQueryDesc(plan, "", snapshot, InvalidSnapshot, receiver, NULL, env, 0);
 }
+
+/* Puts the columns of the tables joined in the place of a join's. */
+#if PG_VERSION_NUM >= 160000
+#define weir_flatten_join_alias_vars(query, node) flatten_join_alias_vars(NULL, (query), (node))
+#else
+#define weir_flatten_join_alias_vars(query, node) flatten_join_alias_vars((query), (node))
+#endif
 
 /* Runs it to its end. */
 static inline void

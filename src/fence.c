@@ -24,6 +24,7 @@
 #define FENCE_BATCH 0x5701		/* locktag_field4 of the fences */
 #define FENCE_WORKER 0x5702
 #define FENCE_LANE 0x5703
+#define FENCE_IDS 0x5704
 
 /* After waiting for so long the user is told why. */
 #define PATIENCE_MS 2000
@@ -170,4 +171,22 @@ weir_fence_lane(Oid relid, int lane, bool wait)
 	LOCKTAG		tag = fence_tag(relid, lane, FENCE_LANE);
 
 	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/* Becomes the one transaction that adds to a table of ids, until it says so or ends. */
+void
+weir_fence_ids(Oid relid)
+{
+	LOCKTAG		tag = fence_tag(relid, 0, FENCE_IDS);
+
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+}
+
+/* Lets others add. */
+void
+weir_fence_ids_release(Oid relid)
+{
+	LOCKTAG		tag = fence_tag(relid, 0, FENCE_IDS);
+
+	(void) LockRelease(&tag, ExclusiveLock, false);
 }

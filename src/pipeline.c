@@ -201,12 +201,16 @@ enter_stream(Oid stream)
 	LockRelationOid(stream, RowExclusiveLock);
 }
 
-/* Runs a batch within the current transaction; false if a partition has moved meanwhile. */
-static bool
+/* The transaction whose end a batch is to wait for before it is tried again. */
+static TransactionId awaited = InvalidTransactionId;
+
+/* Runs a batch within the current transaction; unless it returns WEIR_APPLIED, that is to be rolled back. */
+static WeirOutcome
 run(WeirRuntime *runtime, WeirBatch *batch, bool isolating, WeirCounts *counts)
 {
 	WeirOwnerSession session;
 	WeirApply	apply;
+	bool		alone;
 
 	weir_apply_begin(&apply, runtime, batch, &streak);
 	apply.stopped_at = &stopped_at;
@@ -215,10 +219,13 @@ run(WeirRuntime *runtime, WeirBatch *batch, bool isolating, WeirCounts *counts)
 		weir_apply_isolating(&apply, 0, batch->nmessages);
 	else
 		weir_apply_range(&apply, 0, batch->nmessages);
+	alone = weir_apply_remember(&apply, &awaited);
 	weir_owner_leave(&session);
 	weir_apply_positions(&apply);
 	weir_apply_end(&apply);
-	return save(&apply, counts);
+	if (!alone)
+		return WEIR_AGAIN;
+	return save(&apply, counts) ? WEIR_APPLIED : WEIR_CHANGED;
 }
 
 /* Has a batch canceled that takes too long, from now on. */
@@ -234,12 +241,14 @@ static WeirOutcome
 try_batch(Oid stream, int64 version, WeirBatch *batch, bool isolating, WeirCounts *counts)
 {
 	WeirRuntime *runtime;
-	bool		unmoved;
+	WeirOutcome outcome;
 
 	StartTransactionCommand();
 	set_timer();
 	(void) set_config_option("synchronous_commit", weir_synchronous_commit ? "on" : "off",
 							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+	weir_dedup_wait(awaited);	/* with no lock that others may want */
+	awaited = InvalidTransactionId;
 	enter_stream(stream);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	runtime = weir_runtime_get(stream);
@@ -249,15 +258,13 @@ try_batch(Oid stream, int64 version, WeirBatch *batch, bool isolating, WeirCount
 		AbortCurrentTransaction();
 		return WEIR_CHANGED;
 	}
-	unmoved = run(runtime, batch, isolating, counts);
+	outcome = run(runtime, batch, isolating, counts);
 	PopActiveSnapshot();
-	if (!unmoved)
-	{
+	if (outcome == WEIR_APPLIED)
+		CommitTransactionCommand();
+	else
 		AbortCurrentTransaction();
-		return WEIR_CHANGED;
-	}
-	CommitTransactionCommand();
-	return WEIR_APPLIED;
+	return outcome;
 }
 
 /* Tries a batch and catches its error, as a copy in context. */
@@ -291,6 +298,21 @@ try_catching(Oid stream, int64 version, WeirBatch *batch, bool isolating,
 	/* advisory locks of the session that triggers have taken: nobody else could release them */
 	LockReleaseAll(USER_LOCKMETHOD, true);
 	MemoryContextSwitchTo(context);
+	return outcome;
+}
+
+/* The same, again as long as others bring the same event ids at the same time. */
+static WeirOutcome
+try_alone(Oid stream, int64 version, WeirBatch *batch, bool isolating,
+		  WeirCounts *counts, MemoryContext context, ErrorData **error)
+{
+	WeirOutcome outcome;
+
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		outcome = try_catching(stream, version, batch, isolating, counts, context, error);
+	} while (outcome == WEIR_AGAIN);
 	return outcome;
 }
 
@@ -339,11 +361,11 @@ weir_pipeline_apply(Oid stream, int64 version, WeirBatch *batch,
 	WeirOutcome outcome;
 
 	stopped_at = -1;
-	outcome = try_catching(stream, version, batch, false, counts, context, error);
+	outcome = try_alone(stream, version, batch, false, counts, context, error);
 	if (outcome == WEIR_BROKEN && weir_error_fate((*error)->sqlerrcode) == WEIR_FATE_DATA)
 	{
 		FreeErrorData(*error);
-		outcome = try_catching(stream, version, batch, true, counts, context, error);
+		outcome = try_alone(stream, version, batch, true, counts, context, error);
 		if (outcome == WEIR_BROKEN && (*error)->sqlerrcode == ERRCODE_TRIGGERED_ACTION_EXCEPTION)
 			rewind_streak(stream, version);
 	}
@@ -472,17 +494,22 @@ assign_offsets(WeirRuntime *runtime, int32 partition, WeirBatch *batch)
 	}
 }
 
-/* Runs a batch in the caller's transaction with isolation, cleaning up after errors. */
-static void
-run_in_session(WeirRuntime *runtime, WeirApply *apply, WeirBatch *batch)
+/*
+ * Runs a batch in the caller's transaction with isolation, cleaning up after
+ * errors; false if it is to be rolled back and run again when *other has ended.
+ */
+static bool
+run_in_session(WeirRuntime *runtime, WeirApply *apply, WeirBatch *batch, TransactionId *other)
 {
 	WeirOwnerSession session;
 	WeirStaging staging = weir_stage_current();
+	volatile bool alone = false;
 
 	PG_TRY();
 	{
 		enter_owner(runtime->stream, &session);
 		weir_apply_isolating(apply, 0, batch->nmessages);
+		alone = weir_apply_remember(apply, other);
 		weir_owner_leave(&session);
 	}
 	PG_CATCH();
@@ -493,6 +520,7 @@ run_in_session(WeirRuntime *runtime, WeirApply *apply, WeirBatch *batch)
 	}
 	PG_END_TRY();
 	weir_apply_end(apply);
+	return alone;
 }
 
 /* Returns the runtime of a stream that a session wants to send messages through. */
@@ -508,43 +536,102 @@ runtime_for_session(Oid stream)
 	return runtime;
 }
 
+/* Applies payloads once; false if that is to be rolled back and done again when *other has ended. */
+static bool
+ingest_once(WeirRuntime *runtime, WeirBatch *batch, TimestampTz least_watermark,
+			WeirCounts *counts, TransactionId *other)
+{
+	WeirApply	apply;
+
+	weir_apply_begin(&apply, runtime, batch, palloc0(sizeof(WeirStreak)));
+	apply.least_watermark = least_watermark;
+	if (!run_in_session(runtime, &apply, batch, other))
+		return false;
+	if (!save(&apply, counts))
+		elog(ERROR, "a partition of stream \"%s\" moved under its lock", runtime->stream->name);
+	return true;
+}
+
+/*
+ * The same below a subtransaction: where another session brings the same event
+ * ids at the same time, and was faster, it is done again.
+ */
+static void
+ingest_until_alone(WeirRuntime *runtime, WeirBatch *batch, TimestampTz least_watermark, WeirCounts *counts)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool done = false;
+
+	while (!done)
+	{
+		TransactionId other = InvalidTransactionId;
+		ErrorData  *error;
+
+		BeginInternalSubTransaction(NULL);
+		MemoryContextSwitchTo(context);
+		PG_TRY();
+		{
+			done = ingest_once(runtime, batch, least_watermark, counts, &other);
+		}
+		PG_CATCH();
+		{
+			MemoryContextSwitchTo(context);
+			error = CopyErrorData();
+			FlushErrorState();
+			RollbackAndReleaseCurrentSubTransaction();
+			MemoryContextSwitchTo(context);
+			CurrentResourceOwner = owner;
+			ReThrowError(error);
+		}
+		PG_END_TRY();
+		if (done)
+			ReleaseCurrentSubTransaction();
+		else
+			RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		weir_dedup_wait(other);
+	}
+}
+
 /* Applies payloads in the caller's transaction. */
 void
 weir_pipeline_ingest(Oid stream, int32 partition, WeirBatch *batch, WeirCounts *counts)
 {
 	WeirRuntime *runtime = runtime_for_session(stream);
 	TimestampTz least_watermark = DT_NOBEGIN;
-	WeirApply	apply;
+	TransactionId other;
 
 	/* before there are rows again that a crash has not emptied */
 	weir_refill_plan(stream);
 	assign_offsets(runtime, partition, batch);
 	if (partition == WEIR_INGEST_PARTITION)
 		least_watermark = weir_catalog_stream_watermark(stream);
-	weir_apply_begin(&apply, runtime, batch, palloc0(sizeof(WeirStreak)));
-	apply.least_watermark = least_watermark;
-	run_in_session(runtime, &apply, batch);
+	if (runtime->dedup == NULL)
+		(void) ingest_once(runtime, batch, least_watermark, counts, &other);
+	else
+		ingest_until_alone(runtime, batch, least_watermark, counts);
 	if (runtime->stream->topic == NULL)
 		weir_rotate_at_commit(stream);	/* there is no worker to do it */
-	if (!save(&apply, counts))
-		elog(ERROR, "partition %d of stream \"%s\" moved under its lock",
-			 partition, runtime->stream->name);
 }
 
 /* Sends dead letters through again in the caller's transaction. */
 void
-weir_pipeline_replay(Oid stream, WeirBatch *batch, bool *failed)
+weir_pipeline_replay(Oid stream, WeirBatch *batch, bool *failed, bool *duplicate)
 {
 	WeirRuntime *runtime = runtime_for_session(stream);
 	WeirApply	apply;
 	WeirCounts	counts;
+	TransactionId other;
 
 	/* before there are rows again that a crash has not emptied */
 	weir_refill_plan(stream);
-	weir_apply_begin(&apply, runtime, batch, palloc0(sizeof(WeirStreak)));
-	apply.replay = true;
-	run_in_session(runtime, &apply, batch);
+	weir_apply_begin_replay(&apply, runtime, batch, palloc0(sizeof(WeirStreak)));
+	if (!run_in_session(runtime, &apply, batch, &other))
+		elog(ERROR, "somebody else brought events of stream \"%s\" under its fence", runtime->stream->name);
 
+	memcpy(duplicate, apply.duplicates, sizeof(bool) * batch->nmessages);
 	memset(failed, 0, sizeof(bool) * batch->nmessages);
 	for (int i = 0; i < apply.letters.count; i++)
 		failed[apply.letters.items[i].message - batch->messages] = true;

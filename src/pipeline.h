@@ -25,7 +25,8 @@ typedef enum WeirOutcome
 	WEIR_APPLIED,				/* committed */
 	WEIR_CHANGED,				/* the stream was stopped, dropped or altered, or another worker was faster: nothing done; load anew */
 	WEIR_RETRY,					/* environment error: nothing done; the same batch may be tried again */
-	WEIR_BROKEN					/* definition error: nothing done */
+	WEIR_BROKEN,				/* definition error: nothing done */
+	WEIR_AGAIN					/* another transaction has brought the same event id: never returned */
 } WeirOutcome;
 
 /*
@@ -77,9 +78,10 @@ extern void weir_pipeline_ingest(Oid stream, int32 partition, WeirBatch *batch, 
 
 /*
  * Sends dead letters through again, with the partitions and offsets they had,
- * in the caller's transaction.  Sets failed[i] for those that fail again.
+ * in the caller's transaction.  Sets failed[i] for those that fail again, and
+ * duplicate[i] for those that are duplicates by now.
  * The caller holds the batch fence exclusively: nothing else moves.
  */
-extern void weir_pipeline_replay(Oid stream, WeirBatch *batch, bool *failed);
+extern void weir_pipeline_replay(Oid stream, WeirBatch *batch, bool *failed, bool *duplicate);
 
 #endif							/* WEIR_PIPELINE_H */

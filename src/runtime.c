@@ -189,6 +189,7 @@ build(Oid relid, Oid chunk)
 	runtime->lot = AllocSetContextCreate(context, "pg_weir lot", 8 * 1024, 256 * 1024, 8 * 1024 * 1024);
 	weir_metadata_find(runtime->tupdesc, runtime->stream->name, &runtime->metadata);
 	weir_eventtime_find(runtime->tupdesc, runtime->stream, &runtime->eventtime);
+	runtime->dedup = weir_dedup_create(runtime->tupdesc, runtime->stream);
 	load_expectations(runtime, child);
 	/* the planner calls IMMUTABLE functions that DEFAULTs and constraints name */
 	weir_owner_enter(runtime->stream->owner, runtime->stream->search_path, &session);

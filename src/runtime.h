@@ -10,6 +10,7 @@
 #include "catalog.h"
 #include "constrain.h"
 #include "decode.h"
+#include "dedup.h"
 #include "eventtime.h"
 #include "executor/tuptable.h"
 #include "expect.h"
@@ -35,6 +36,7 @@ typedef struct WeirRuntime
 	WeirEventTime eventtime;
 	WeirDecoder *decoder;
 	WeirConstrainer *constrainer;
+	WeirDedup  *dedup;			/* NULL: no event_id */
 	List	   *expectations;	/* of WeirExpectation */
 	WeirExpecter *expecter;		/* NULL: nothing is expected */
 	List	   *windowed;		/* views of the continuous aggregates with windows */
@@ -42,6 +44,8 @@ typedef struct WeirRuntime
 	MemoryContext compiled;		/* of these three */
 	MemoryContext lot;			/* values of the current lot; reset by apply.c */
 	TupleTableSlot *slots[WEIR_LOT];	/* made when first needed */
+	const WeirMessage *messages[WEIR_LOT];	/* of which the slots hold the rows */
+	WeirDedupEvent events[WEIR_LOT];	/* the same, to be judged */
 	bool	   *present;
 	const TupleTableSlotOps *slot_ops;
 } WeirRuntime;

@@ -566,6 +566,7 @@ apply_batch(Worker *worker)
 					return false;
 				break;
 			case WEIR_CHANGED:
+			case WEIR_AGAIN:	/* the pipeline sees to that */
 				/* If it keeps happening, not as fast as we can. */
 				(void) pause_for(backoff(worker, RETRY_LAST_CONNECT_MS));
 				return false;

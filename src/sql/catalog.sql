@@ -11,6 +11,8 @@ CREATE TABLE weir_internal.stream (
     key_columns text[] NOT NULL DEFAULT '{}',
     event_id text[] NOT NULL DEFAULT '{}',
     dedup_ttl interval,
+    ids regclass UNIQUE,                        -- table of remembered ids; NULL: no event_id
+    id_types regtype[],                         -- of event_id's columns: what the ids are made of
     event_time name,                            -- NULL: Kafka's timestamp
     max_out_of_orderness interval NOT NULL,
     max_future interval NOT NULL,
@@ -40,6 +42,13 @@ COMMENT ON TABLE weir_internal.stream IS 'streams: one row per staging table';
 -- Dumped: the user's definitions.  runs_on names the database that was dumped,
 -- so a restored copy comes up stopped.
 SELECT pg_catalog.pg_extension_config_dump('weir_internal.stream', '');
+
+-- Ids of streams with event_id are in tables of their own, one row a block.
+-- A number is never given twice: sessions know by it what they have seen.
+CREATE SEQUENCE weir_internal.dedup_block;
+COMMENT ON SEQUENCE weir_internal.dedup_block IS 'numbers of blocks of remembered event ids';
+-- Dumped: numbers that it gave are in use.
+SELECT pg_catalog.pg_extension_config_dump('weir_internal.dedup_block', '');
 
 -- How far each partition is applied.  One small row that changes with every
 -- batch: hence the low fillfactor, so that updates stay on their page.

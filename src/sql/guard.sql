@@ -15,6 +15,29 @@ CREATE FUNCTION weir_internal.touch_stream(stream regclass) RETURNS void
 LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'weir_touch_stream';
 COMMENT ON FUNCTION weir_internal.touch_stream(regclass) IS 'makes the workers of a stream load its definition anew';
 
+-- Refuses to rename, drop or change the type of a column whose values are remembered.
+CREATE FUNCTION weir_internal.check_event_id(stream regclass) RETURNS void
+LANGUAGE plpgsql STRICT SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    missing text;
+BEGIN
+    SELECT i.name INTO missing
+    FROM weir_internal.stream s, unnest(s.event_id, s.id_types) i (name, type)
+    WHERE s.stream = check_event_id.stream AND NOT EXISTS (
+        SELECT FROM pg_attribute a WHERE a.attrelid = s.stream AND a.attname = i.name AND a.atttypid = i.type
+            AND a.attnum > 0 AND NOT a.attisdropped)
+    LIMIT 1;
+    IF missing IS NOT NULL THEN
+        RAISE feature_not_supported USING
+            MESSAGE = format('stream "%s" must keep its event id column "%s" as it is',
+                (SELECT c.relname FROM pg_class c WHERE c.oid = check_event_id.stream), missing),
+            HINT = 'The ids that are remembered are of its values. Create another stream for another id.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION weir_internal.check_event_id(regclass) IS
+'raises 0A000 if columns of a stream''s event_id are not there, or not of the type that they had';
+
 CREATE FUNCTION weir_internal.forget_expectation(stream regclass, name name) RETURNS void
 LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'weir_forget_expectation';
 COMMENT ON FUNCTION weir_internal.forget_expectation(regclass, name) IS 'forgets an expectation whose constraint is gone';
@@ -57,6 +80,35 @@ BEGIN
             HINT = 'It takes the closed windows of a continuous aggregate. Columns may be added; name them as you like in a view over it.';
     END LOOP;
 
+    -- rows of transforms go to columns of these names
+    FOR s IN
+        SELECT t.target, k.attname
+        FROM pg_event_trigger_ddl_commands() c
+        JOIN weir_internal.transform t ON t.target::oid = c.objid
+        CROSS JOIN LATERAL (
+            SELECT a.attname FROM pg_attribute a WHERE a.attrelid = t.query::oid AND a.attnum > 0 AND NOT a.attisdropped
+            UNION ALL SELECT unnest('{_partition,_offset,_timestamp,_watermark}'::name[]) WHERE t.owns_target) k
+        WHERE c.classid = 'pg_class'::regclass
+          AND NOT EXISTS (SELECT FROM pg_attribute r WHERE r.attrelid = t.target::oid AND r.attname = k.attname AND NOT r.attisdropped)
+    LOOP
+        RAISE feature_not_supported USING
+            MESSAGE = format('table "%s" must keep its column "%s"',
+                (SELECT c.relname FROM pg_class c WHERE c.oid = s.target::oid), s.attname),
+            HINT = 'It takes the rows of a transform. Columns may be added; name them as you like in a view over it.';
+    END LOOP;
+    FOR s IN
+        SELECT c.relname
+        FROM pg_event_trigger_ddl_commands() d
+        JOIN weir_internal.transform t ON t.target::oid = d.objid AND t.owns_target
+        JOIN pg_class c ON c.oid = d.objid
+        JOIN pg_class st ON st.oid = t.stream::oid AND st.relowner <> c.relowner
+        WHERE d.classid = 'pg_class'::regclass
+    LOOP
+        RAISE feature_not_supported USING
+            MESSAGE = format('table "%s" must belong to the owner of its stream', s.relname),
+            HINT = 'Give the stream to the new owner: its transforms follow.';
+    END LOOP;
+
     -- the staging table itself, or an index, trigger or constraint on it
     FOR s IN
         SELECT DISTINCT st.stream
@@ -74,6 +126,7 @@ BEGIN
                     (SELECT c.relname FROM pg_class c WHERE c.oid = s.stream::oid)),
                 HINT = 'Its rows come and go by whole child tables. NOT NULL, CHECK, DEFAULT and GENERATED are honoured.';
         END IF;
+        PERFORM weir_internal.check_event_id(s.stream);
         -- dropped with a column or a function, dropped or renamed by itself
         FOR e IN
             SELECT x.name FROM weir_internal.expectation x
@@ -124,6 +177,7 @@ DECLARE
     gone_views oid[];
     a record;
     poorer regclass[];
+    ids_of_gone oid[];                          -- NULL in it: a stream without event_id
 BEGIN
     SELECT array_agg(objid) FILTER (WHERE object_type = 'table'), array_agg(objid) FILTER (WHERE object_type = 'view')
     INTO gone, gone_views
@@ -137,6 +191,18 @@ BEGIN
         DELETE FROM weir_internal.late_event WHERE view = a.view;
         PERFORM weir_internal.drop_relations(ARRAY[a.view, a.results, a.finish, a.states, a.store, a.query]::oid[],
             a.source::oid, a.trigger_name);
+        IF EXISTS (SELECT FROM pg_class WHERE oid = a.stream::oid) THEN
+            PERFORM weir_internal.touch_stream(a.stream);
+        END IF;
+    END LOOP;
+    -- its table, or what its query reads, takes a transform with it
+    FOR a IN DELETE FROM weir_internal.transform
+        WHERE target::oid = ANY (gone) OR query::oid = ANY (gone_views) RETURNING *
+    LOOP
+        IF a.owns_target AND a.query::oid = ANY (gone_views) AND EXISTS (SELECT FROM pg_class WHERE oid = a.target::oid) THEN
+            EXECUTE format('DROP TABLE %s CASCADE', a.target);   -- as the command said
+        END IF;
+        PERFORM weir_internal.drop_relations(ARRAY[a.query]::oid[], a.source::oid, a.trigger_name);
         IF EXISTS (SELECT FROM pg_class WHERE oid = a.stream::oid) THEN
             PERFORM weir_internal.touch_stream(a.stream);
         END IF;
@@ -167,8 +233,10 @@ BEGIN
                     SELECT min(c.first_offset) FROM weir_internal.chunk_checkpoint c
                     WHERE c.stream = f.stream AND c.partition = f.partition));
         END IF;
-        DELETE FROM weir_internal.stream WHERE stream::oid = ANY (gone);
-        IF FOUND THEN
+        WITH d AS (DELETE FROM weir_internal.stream WHERE stream::oid = ANY (gone) RETURNING ids)
+        SELECT array_agg(ids::oid) INTO ids_of_gone FROM d;
+        IF ids_of_gone IS NOT NULL THEN
+            PERFORM weir_internal.drop_relations(ids_of_gone, NULL, NULL);
             DELETE FROM weir_internal.stream_partition WHERE stream::oid = ANY (gone);
             DELETE FROM weir_internal.watermark_floor WHERE stream::oid = ANY (gone);
             DELETE FROM weir_internal.staging_marker WHERE stream::oid = ANY (gone);
