@@ -61,7 +61,7 @@ build(const void *arg)
 	aggregate->keys = weir_keys_init(aggregate->query->keys);
 	aggregate->partials = weir_partial_init(aggregate->query->aggrefs);
 	aggregate->base.name = aggregate->query->name;
-	aggregate->plans.context = CurrentMemoryContext;
+	aggregate->plans.context = aggregate->key_plans.context = CurrentMemoryContext;
 	return &aggregate->base;
 }
 

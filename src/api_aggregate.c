@@ -14,6 +14,7 @@
 #include "fmgr.h"
 #include "owner.h"
 #include "settings.h"
+#include "span.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
@@ -176,7 +177,7 @@ weir_aggregate_batch(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("trigger \"%s\" of stream \"%s\" belongs to no continuous aggregate",
 						trigger->tg_trigger->tgname, RelationGetRelationName(trigger->tg_relation))));
-	weir_aggregate_take_batch(aggregate, trigger->tg_newtable);
+	weir_aggregate_take_batch(aggregate, trigger->tg_newtable, weir_span_of(RelationGetRelid(trigger->tg_relation)));
 	weir_aggregate_release(aggregate);
 	PG_RETURN_POINTER(NULL);
 }

@@ -181,7 +181,7 @@ batch_query(Derived *derived, PlannedStmt **plan)
 		*plan = weir_transform_plan_for(derived->transform, LARGE);
 		return copyObject(derived->transform->query);
 	}
-	*plan = weir_aggregate_plan_for(aggregate, LARGE);
+	*plan = weir_aggregate_plan_for(aggregate, LARGE, false);
 	return weir_aggregate_plan_query(aggregate->query, aggregate->row->window.kind, &aggregate->source->columns);
 }
 

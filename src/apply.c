@@ -306,6 +306,7 @@ prepare_message(WeirApply *apply, const WeirMessage *message, int row)
 		refuse(apply, work, message, dropped, &fault);
 		return false;
 	}
+	weir_span_add(&apply->span, event_time, watermark);
 	count_violations(apply, message, true);
 	if (apply->replay)
 		progress->replayed++;
@@ -471,6 +472,7 @@ weir_apply_range(WeirApply *apply, int from, int to)
 	ErrorContextCallback position = {error_context_stack, describe_position, apply};
 
 	error_context_stack = &position;
+	apply->span.any = false;
 	for (int lot = from; lot < to; lot += WEIR_LOT)
 	{
 		int			nrows;
@@ -488,6 +490,7 @@ weir_apply_range(WeirApply *apply, int from, int to)
 	if (stager != NULL)
 	{
 		apply->stage = WEIR_STAGE_TRIGGER;
+		weir_span_note(apply->runtime->relid, &apply->span);
 		weir_stage_fire(stager);
 		CommandCounterIncrement();
 		weir_streak_end(apply->streak);

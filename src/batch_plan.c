@@ -56,9 +56,14 @@ weir_batch_plan_bind(Query *query, Index source, double rows)
 PlannedStmt *
 weir_batch_plan_make(Query *query, Index relation, double rows)
 {
+	PlannedStmt *plan;
+
 	AcquireRewriteLocks(query, true, false);
 	weir_batch_plan_bind(query, relation, rows);
-	return planner(linitial_node(Query, QueryRewrite(query)), NULL, 0, NULL);
+	plan = planner(linitial_node(Query, QueryRewrite(query)), NULL, 0, NULL);
+	/* compiled for each batch anew, it would cost more than it saves however large the tables joined with */
+	plan->jitFlags = 0;
+	return plan;
 }
 
 /* Locks the tables that a plan reads. */

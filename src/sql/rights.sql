@@ -25,6 +25,9 @@ GRANT EXECUTE ON FUNCTION
     weir_internal.errors_of(regclass),
     weir_internal.session_start(timestamptz, interval),
     weir_internal.is_at_fault(timestamptz, "any"),
+    weir_internal.literal(anyelement),
+    weir_internal.need(text, boolean, text),
+    weir_internal.need_operator(text),
     weir_internal.windows_of(weir.window_spec, timestamptz, timestamptz, interval) TO PUBLIC;
 
 -- Called by the views above, with the rights of whoever reads them.
