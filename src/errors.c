@@ -162,7 +162,7 @@ weir_error_explain(ErrorData *error)
 
 /* Tries something in a subtransaction, which costs next to nothing where nothing is written. */
 ErrorData *
-weir_try(void (*action) (void *), void *arg)
+weir_try_any(void (*action) (void *), void *arg)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -187,6 +187,15 @@ weir_try(void (*action) (void *), void *arg)
 		CurrentResourceOwner = owner;
 	}
 	PG_END_TRY();
+	return error;
+}
+
+/* Tries something, and lets errors that are not of data through. */
+ErrorData *
+weir_try(void (*action) (void *), void *arg)
+{
+	ErrorData  *error = weir_try_any(action, arg);
+
 	if (error != NULL && weir_error_fate(error->sqlerrcode) != WEIR_FATE_DATA)
 		ReThrowError(error);
 	return error;

@@ -39,4 +39,7 @@ extern void weir_error_explain(ErrorData *error);
  */
 extern ErrorData *weir_try(void (*action) (void *), void *arg);
 
+/* The same; returns whatever error it is. */
+extern ErrorData *weir_try_any(void (*action) (void *), void *arg);
+
 #endif							/* WEIR_ERRORS_H */

@@ -4,7 +4,8 @@
 GRANT USAGE ON SCHEMA weir TO PUBLIC;
 GRANT SELECT ON weir.catalog, weir.status, weir.stream_stats, weir.gaps, weir.dead_letters, weir.late_events,
     weir.derived, weir.expectation_stats, weir.expectation_changes,
-    weir.aggregate_errors, weir.alerts, weir.alert_rules TO PUBLIC;
+    weir.aggregate_errors, weir.alerts, weir.alert_rules,
+    weir.checks, weir.check_results, weir.quality, weir.quality_history TO PUBLIC;
 
 -- Internal: reached through the views (as their owner) and the event triggers.
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA weir_internal FROM PUBLIC;
@@ -25,6 +26,8 @@ GRANT EXECUTE ON FUNCTION
     weir_internal.errors_of(regclass),
     weir_internal.session_start(timestamptz, interval),
     weir_internal.is_at_fault(timestamptz, "any"),
+    weir_internal.check_relation(oid),
+    weir_internal.visible_sample(jsonb, oid, oid[]),
     weir_internal.literal(anyelement),
     weir_internal.need(text, boolean, text),
     weir_internal.need_operator(text),
