@@ -18,6 +18,9 @@ SQL_PIECES = \
 	src/sql/deadletter.sql \
 	src/sql/aggregate.sql \
 	src/sql/status.sql \
+	src/sql/task.sql \
+	src/sql/task_run.sql \
+	src/sql/task_api.sql \
 	src/sql/rights.sql
 
 DATA_built = $(EXTENSION)--$(EXTVERSION).sql

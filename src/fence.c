@@ -24,6 +24,7 @@
 #define FENCE_BATCH 0x5701		/* locktag_field4 of the fences */
 #define FENCE_WORKER 0x5702
 #define FENCE_LANE 0x5703
+#define FENCE_TASKS 0x5704
 
 /* After waiting for so long the user is told why. */
 #define PATIENCE_MS 2000
@@ -170,4 +171,13 @@ weir_fence_lane(Oid relid, int lane, bool wait)
 	LOCKTAG		tag = fence_tag(relid, lane, FENCE_LANE);
 
 	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/* Becomes the one transaction that changes which tasks run after which, until it ends. */
+void
+weir_fence_tasks(void)
+{
+	LOCKTAG		tag = fence_tag(InvalidOid, 0, FENCE_TASKS);
+
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }

@@ -19,6 +19,8 @@ extern int	weir_worker_memory; /* MB */
 extern bool weir_synchronous_commit;
 extern int	weir_dead_letter_retention; /* s */
 extern int	weir_probe_timeout; /* ms */
+extern int	weir_task_workers;
+extern int	weir_task_run_retention;	/* s; -1: for ever */
 
 /* preloaded: settings that are fixed at server start can be defined, too. */
 extern void weir_guc_define(bool preloaded);

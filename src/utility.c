@@ -21,6 +21,7 @@
 #include "nodes/parsenodes.h"
 #include "shared.h"
 #include "storage/latch.h"
+#include "task_shared.h"
 #include "tcop/utility.h"
 #include "utility.h"
 #include "utils/syscache.h"
@@ -125,7 +126,7 @@ send_workers_away(Oid dboid)
 
 	if (wait_event == 0)
 		wait_event = weir_wait_event("WeirUtilityFarewell");
-	while (weir_shared_retire(dboid) > 0 && GetCurrentTimestamp() < until)
+	while (weir_shared_retire(dboid) + weir_task_shared_retire(dboid) > 0 && GetCurrentTimestamp() < until)
 	{
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, LOOK_MS, wait_event);
 		ResetLatch(MyLatch);
