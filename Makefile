@@ -16,7 +16,9 @@ SQL_PIECES = \
 	src/sql/stream.sql \
 	src/sql/ingest.sql \
 	src/sql/deadletter.sql \
+	src/sql/expect.sql \
 	src/sql/aggregate.sql \
+	src/sql/alert.sql \
 	src/sql/status.sql \
 	src/sql/task.sql \
 	src/sql/task_run.sql \

@@ -130,6 +130,12 @@ SELECT * FROM weir.verify('ae2."Over"');
 CREATE TABLE taken_results ();
 SELECT weir.create_continuous_aggregate('taken', 'SELECT g, count(*) AS c FROM ae2."Events" GROUP BY g', weir.tumble('1 minute'));
 
+-- While backfilling there is no dead letter to make: an error aborts the creation, and says which event is to blame.
+SELECT weir.create_stream('divisions', 'a int, b int, ts timestamptz', event_time => 'ts');
+SELECT accepted FROM weir.ingest('divisions', ARRAY(
+    SELECT format('{"a": %s, "b": %s, "ts": "2026-01-01T00:00:00Z"}', i, (i <> 13)::int) FROM generate_series(0, 20) i));
+SELECT weir.create_continuous_aggregate('quotients', 'SELECT sum(a / b) FROM divisions');
+
 DROP SCHEMA ae, ae2 CASCADE;
 DROP OWNED BY ae_owner;
 DROP ROLE ae_owner;

@@ -352,3 +352,47 @@ SELECT n, count(*) FROM kept_hop GROUP BY n ORDER BY n;
 SELECT weir.hop('1 day', '1 s');
 DROP VIEW unsteady;
 DROP TABLE kept CASCADE;
+
+\set VERBOSITY default
+-- Types whose values are kept stay as they are.
+CREATE TYPE shade AS ENUM ('light', 'dark');
+CREATE TYPE spot AS (x int, hue shade);
+CREATE DOMAIN level AS int;
+CREATE TABLE lookup (id int PRIMARY KEY, note text);
+INSERT INTO lookup VALUES (1, 'one');
+SELECT weir.create_stream('kept', 'id int, s shade, p spot, l level, ls level[], ts timestamptz', event_time => 'ts');
+SELECT weir.create_continuous_aggregate('not_kept', 'SELECT count(s) AS s, count(p) AS p, bool_or(s = ''dark'') AS dark, count(lookup) AS l FROM kept JOIN lookup USING (id)');
+ALTER TYPE shade RENAME VALUE 'dark' TO 'dim';
+ALTER TYPE spot ADD ATTRIBUTE y int;
+ALTER TABLE lookup ADD COLUMN more int;
+SELECT accepted FROM weir.ingest('kept', '{"id": 1, "s": "dim", "p": "(1,dim,2)", "ts": "2026-01-01T00:00:01Z"}'::text);
+SELECT * FROM not_kept;
+SELECT weir.create_continuous_aggregate('by_spots', 'SELECT ARRAY[p] AS ps, count(*) FROM kept GROUP BY 1');
+ALTER TYPE shade RENAME VALUE 'dim' TO 'dark';
+ALTER TYPE shade ADD VALUE 'pale' BEFORE 'light';
+ALTER TYPE spot ADD ATTRIBUTE z int;
+ALTER TYPE spot DROP ATTRIBUTE y;
+ALTER TYPE spot RENAME ATTRIBUTE y TO why;
+SELECT accepted FROM weir.ingest('kept', '{"id": 1, "s": "pale", "p": "(1,dim,2)", "ts": "2026-01-01T00:00:01Z"}'::text);
+SELECT * FROM by_spots;
+SELECT weir.drop('by_spots');
+ALTER TYPE shade RENAME VALUE 'dim' TO 'dark';
+SELECT weir.create_continuous_aggregate('shades', 'SELECT count(DISTINCT s) FROM kept');
+ALTER TYPE shade RENAME VALUE 'dark' TO 'dim';
+ALTER TYPE spot ADD ATTRIBUTE z int;
+SELECT weir.drop('shades');
+SELECT weir.create_continuous_aggregate('shades', 'SELECT max(s) FROM kept');
+ALTER TYPE shade RENAME VALUE 'dark' TO 'dim';
+SELECT weir.drop('shades');
+SELECT weir.create_continuous_aggregate('looked_up', 'SELECT lookup AS l, count(*) FROM kept JOIN lookup USING (id) GROUP BY lookup');
+ALTER TABLE lookup DROP COLUMN more;
+ALTER TABLE lookup ALTER COLUMN note SET NOT NULL;
+SELECT * FROM looked_up;
+-- a domain may become stricter: what is kept is of before
+SELECT weir.create_continuous_aggregate('levels', 'SELECT l, max(l) FROM kept GROUP BY l');
+SELECT accepted FROM weir.ingest('kept', '{"l": 5, "ts": "2026-01-01T00:00:01Z"}'::text);
+ALTER DOMAIN level ADD CHECK (VALUE < 5) NOT VALID;
+SELECT * FROM levels ORDER BY l;
+DROP TABLE kept CASCADE;
+DROP TABLE lookup;
+DROP TYPE spot, shade, level;

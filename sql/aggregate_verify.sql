@@ -117,10 +117,13 @@ SELECT count(*) FROM generate_series(1, 30) i,
 SELECT c, s, is_final FROM by_kafka ORDER BY window_start;
 SELECT * FROM weir.verify('by_kafka');
 
--- Not while staged rows are lost.
+-- As if a crash had emptied staging: there is nothing to compare with.
 BEGIN;
+UPDATE tumbling_results SET c = c + 1;
+SELECT count(*) > 10 AS found FROM weir.verify('tumbling');
 DELETE FROM weir_internal.staging_marker WHERE stream = 'e'::regclass;
-SELECT * FROM weir.verify('tumbling');
+SELECT count(*) FROM weir.verify('tumbling');
+SELECT * FROM weir.verify('totals');
 ROLLBACK;
 
 -- Who may not read it may not verify it.

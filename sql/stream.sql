@@ -67,8 +67,6 @@ SELECT try(a) FROM unnest(ARRAY[
     $$'s', 'a int', key_columns => '{a}'$$,
     $$'s', 'a int', key_format => 'text', key_columns => '{b}'$$,
     $$'s', 'a int', key_format => 'text', key_columns => '{a,NULL}'$$,
-    $$'s', 'a int', event_id => '{a}'$$,
-    $$'s', 'a int', dedup_ttl => '1 day'$$,
     $$'s', 'a int, ts timestamptz', event_time => 'tss'$$,
     $$'s', 'a int, ts timestamp', event_time => 'ts'$$,
     $$'s', 'a int', max_out_of_orderness => '-1 s'$$,

@@ -1,6 +1,7 @@
 -- Tasks: SQL on a schedule or after other SQL.  What runs them is in
 -- test/t/200_tasks.pl; this is what they are.
 SET timezone = 'UTC';
+\set SHOW_CONTEXT never
 SET client_min_messages = error;        -- pg_cron is in another database, which is said once below
 
 -- Cron expressions: minute, hour, day, month, weekday.
@@ -194,7 +195,7 @@ SELECT weir.create_task('mine', 'SELECT 1');
 SELECT name, owner FROM weir.tasks;
 SELECT weir.alter_task('mine', owner => 'postgres');
 SELECT * FROM weir_internal.task;
-SELECT weir_internal.create_task('postgres', 'x', 'SELECT 1', NULL, '{}', 0, '0', 1, '0', NULL, NULL, false, false, 'UTC', true, false, 'all_success', NULL, NULL, '1 h', NULL);
+SELECT weir_internal.create_task(10, '', 'x', 'SELECT 1', NULL, '{}', 0, '0', 1, '0', NULL, NULL, false, false, 'UTC', true, false, 'all_success', NULL, NULL, '1 h', NULL);
 RESET SESSION AUTHORIZATION;
 -- A function of another's makes tasks for him, not for whoever calls it.
 CREATE FUNCTION make_task() RETURNS void LANGUAGE sql SECURITY DEFINER AS $$ SELECT weir.create_task('of the function''s owner', 'SELECT 1') $$;

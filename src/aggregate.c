@@ -1,135 +1,21 @@
 /*
  * aggregate.c
- *	  Continuous aggregates made ready to run, and kept so from batch to batch.
+ *	  Continuous aggregates made ready to run.
  */
 #include "postgres.h"
 
-#include "access/table.h"
-#include "access/xact.h"
 #include "aggregate.h"
-#include "catalog.h"
-#include "rewrite/rewriteHandler.h"
+#include "derived_define.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
-#include "utils/rel.h"
-#include "utils/syscache.h"
 
-/* Those in use or for use, of this session. */
-static List *aggregates = NIL;
-
-static void
-invalidate_relation(Datum arg, Oid relid)
+/* What aggregates are looked for by: a relation, or a trigger of their source. */
+typedef struct AggregateKey
 {
-	ListCell   *cell;
-
-	/* any table that a query reads may be the one: plans are cheap beside missing one */
-	foreach(cell, aggregates)
-		((WeirAggregate *) lfirst(cell))->valid = false;
-}
-
-static void
-invalidate_syscache(Datum arg, int cacheid, uint32 hashvalue)
-{
-	invalidate_relation(arg, InvalidOid);
-}
-
-/* Nobody uses any of them when a transaction is over, however it ended. */
-static void
-end_of_transaction(XactEvent event, void *arg)
-{
-	ListCell   *cell;
-
-	foreach(cell, aggregates)
-		((WeirAggregate *) lfirst(cell))->busy = 0;
-}
-
-static void
-register_callbacks(void)
-{
-	static bool registered = false;
-
-	if (registered)
-		return;
-	CacheRegisterRelcacheCallback(invalidate_relation, (Datum) 0);
-	CacheRegisterSyscacheCallback(PROCOID, invalidate_syscache, (Datum) 0);
-	CacheRegisterSyscacheCallback(TYPEOID, invalidate_syscache, (Datum) 0);
-	CacheRegisterSyscacheCallback(OPEROID, invalidate_syscache, (Datum) 0);
-	RegisterXactCallback(end_of_transaction, NULL);
-	registered = true;
-}
-
-/* Returns the columns of a stream that say where and when an event was. */
-WeirEventColumns
-weir_aggregate_columns(Oid relid)
-{
-	WeirStream *stream = weir_catalog_load_stream(relid, false);
-	WeirEventColumns columns;
-
-	columns.kafka_time = get_attnum(relid, "_timestamp");
-	columns.event_time = stream->event_time == NULL ? columns.kafka_time : get_attnum(relid, stream->event_time);
-	columns.watermark = get_attnum(relid, "_watermark");
-	columns.partition = get_attnum(relid, "_partition");
-	columns.offset = get_attnum(relid, "_offset");
-	return columns;
-}
-
-/* Compiles an aggregate in a context of its own. */
-static WeirAggregate *
-build(WeirAggregateRow *row, MemoryContext context)
-{
-	WeirAggregate *aggregate = palloc0(sizeof(WeirAggregate));
-	Relation	view = table_open(row->query, AccessShareLock);
-
-	aggregate->row = row;
-	aggregate->context = context;
-	aggregate->query = weir_aggregate_query_read(copyObject(get_view_query(view)), row->stream,
-												 get_rel_name(row->view));
-	table_close(view, NoLock);
-	aggregate->columns = weir_aggregate_columns(row->stream);
-	aggregate->keys = weir_keys_init(aggregate->query->keys);
-	aggregate->partials = weir_partial_init(aggregate->query->aggrefs);
-	aggregate->valid = true;
-	return aggregate;
-}
-
-/* Forgets those that are out of date and that nobody uses. */
-static void
-forget_stale(void)
-{
-	ListCell   *cell;
-
-	foreach(cell, aggregates)
-	{
-		WeirAggregate *aggregate = lfirst(cell);
-
-		if (aggregate->valid || aggregate->busy > 0)
-			continue;
-		aggregates = foreach_delete_current(aggregates, cell);
-		MemoryContextDelete(aggregate->context);
-	}
-}
-
-/* Makes an aggregate ready from its row, which is read into context; NULL if there is none. */
-static WeirAggregate *
-keep(WeirAggregateRow *row, MemoryContext context, MemoryContext old)
-{
-	WeirAggregate *aggregate;
-
-	if (row == NULL)
-	{
-		MemoryContextSwitchTo(old);
-		MemoryContextDelete(context);
-		return NULL;
-	}
-	aggregate = build(row, context);
-	MemoryContextSwitchTo(CacheMemoryContext);
-	aggregates = lappend(aggregates, aggregate);
-	MemoryContextSetParent(context, CacheMemoryContext);
-	MemoryContextSwitchTo(old);
-	aggregate->busy++;
-	return aggregate;
-}
+	WeirAggregateLink link;
+	Oid			relid;			/* of that link; with a trigger, the source */
+	const char *trigger_name;	/* or NULL */
+} AggregateKey;
 
 static Oid
 linked(const WeirAggregateRow *row, WeirAggregateLink link)
@@ -145,63 +31,65 @@ linked(const WeirAggregateRow *row, WeirAggregateLink link)
 	}
 }
 
+static bool
+matches(const WeirCompiled *compiled, const void *arg)
+{
+	const WeirAggregateRow *row = ((const WeirAggregate *) compiled)->row;
+	const AggregateKey *key = arg;
+
+	if (key->trigger_name == NULL)
+		return linked(row, key->link) == key->relid;
+	return row->source == key->relid && strcmp(row->trigger_name, key->trigger_name) == 0;
+}
+
+/* Compiles an aggregate. */
+static WeirCompiled *
+build(const void *arg)
+{
+	const AggregateKey *key = arg;
+	WeirAggregateRow *row = key->trigger_name == NULL ? weir_catalog_load_aggregate(key->link, key->relid) :
+		weir_catalog_aggregate_of_trigger(key->relid, key->trigger_name);
+	WeirAggregate *aggregate;
+
+	if (row == NULL)
+		return NULL;
+	aggregate = palloc0(sizeof(WeirAggregate));
+	aggregate->row = row;
+	aggregate->query = weir_aggregate_query_read(weir_define_query_of(row->query), row->source,
+												 get_rel_name(row->view));
+	aggregate->source = weir_source_load(row->source);
+	aggregate->keys = weir_keys_init(aggregate->query->keys);
+	aggregate->partials = weir_partial_init(aggregate->query->aggrefs);
+	aggregate->plans.context = CurrentMemoryContext;
+	return &aggregate->base;
+}
+
+static const WeirCompiledKind aggregates = {matches, build};
+
 /* Returns the aggregate with this relation in that role. */
 WeirAggregate *
 weir_aggregate_get(WeirAggregateLink link, Oid relid)
 {
-	ListCell   *cell;
-	MemoryContext context;
-	MemoryContext old;
+	AggregateKey key = {link, relid, NULL};
 
-	register_callbacks();
 	AcceptInvalidationMessages();
-	forget_stale();
-	foreach(cell, aggregates)
-	{
-		WeirAggregate *aggregate = lfirst(cell);
-
-		if (aggregate->valid && linked(aggregate->row, link) == relid)
-		{
-			aggregate->busy++;
-			return aggregate;
-		}
-	}
-	context = AllocSetContextCreate(CurrentMemoryContext, "pg_weir aggregate", ALLOCSET_DEFAULT_SIZES);
-	old = MemoryContextSwitchTo(context);
-	return keep(weir_catalog_load_aggregate(link, relid), context, old);
+	return (WeirAggregate *) weir_compiled_get(&aggregates, &key);
 }
 
 /* Returns the aggregate of a trigger. */
 WeirAggregate *
-weir_aggregate_of_trigger(Oid stream, const char *trigger_name)
+weir_aggregate_of_trigger(Oid source, const char *trigger_name)
 {
-	ListCell   *cell;
-	MemoryContext context;
-	MemoryContext old;
+	AggregateKey key = {WEIR_AGGREGATE_VIEW, source, trigger_name};
 
-	register_callbacks();
-	forget_stale();
-	foreach(cell, aggregates)
-	{
-		WeirAggregate *aggregate = lfirst(cell);
-
-		if (aggregate->valid && aggregate->row->stream == stream &&
-			strcmp(aggregate->row->trigger_name, trigger_name) == 0)
-		{
-			aggregate->busy++;
-			return aggregate;
-		}
-	}
-	context = AllocSetContextCreate(CurrentMemoryContext, "pg_weir aggregate", ALLOCSET_DEFAULT_SIZES);
-	old = MemoryContextSwitchTo(context);
-	return keep(weir_catalog_aggregate_of_trigger(stream, trigger_name), context, old);
+	return (WeirAggregate *) weir_compiled_get(&aggregates, &key);
 }
 
 /* Lets an aggregate go. */
 void
 weir_aggregate_release(WeirAggregate *aggregate)
 {
-	aggregate->busy--;
+	weir_compiled_release(&aggregate->base);
 }
 
 /* How many numbers of their own the entries of its store have. */

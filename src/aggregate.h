@@ -12,7 +12,10 @@
 #include "aggregate_plan.h"
 #include "aggregate_query.h"
 #include "aggregate_state.h"
+#include "batch_plan.h"
 #include "catalog_aggregate.h"
+#include "derived_cache.h"
+#include "derived_source.h"
 #include "partial.h"
 #include "store.h"
 
@@ -27,16 +30,13 @@
 /* A continuous aggregate, compiled; kept from batch to batch. */
 typedef struct WeirAggregate
 {
+	WeirCompiled base;
 	WeirAggregateRow *row;
-	bool		valid;			/* cleared when a definition changes */
-	int			busy;			/* users of it right now */
-	MemoryContext context;		/* of all of it */
+	WeirSource *source;
 	WeirAggregateQuery *query;
-	WeirEventColumns columns;
 	WeirKeySet *keys;
 	WeirPartialSet *partials;
-	PlannedStmt *small;			/* plans for small and for large batches; NULL: not made yet */
-	PlannedStmt *large;
+	WeirBatchPlans plans;
 	TimestampTz next_close;		/* not before that are sessions closed again */
 } WeirAggregate;
 
@@ -46,14 +46,11 @@ typedef struct WeirAggregate
  * or the transaction fails.
  */
 extern WeirAggregate *weir_aggregate_get(WeirAggregateLink link, Oid relid);
-extern WeirAggregate *weir_aggregate_of_trigger(Oid stream, const char *trigger_name);
+extern WeirAggregate *weir_aggregate_of_trigger(Oid source, const char *trigger_name);
 extern void weir_aggregate_release(WeirAggregate *aggregate);
 
 /* How many numbers of their own the entries of its store have. */
 extern int	weir_aggregate_subs(const WeirAggregate *aggregate);
-
-/* Returns the columns of a stream that say where and when an event was. */
-extern WeirEventColumns weir_aggregate_columns(Oid stream);
 
 /* Is all that an entry says about windows that are closed?  whole: nothing else says anything about its group. */
 extern bool weir_aggregate_is_over(const WeirAggregate *aggregate, const WeirStoreEntry *entry, TimestampTz closed,
@@ -65,7 +62,7 @@ extern PlannedStmt *weir_aggregate_plan_for(WeirAggregate *aggregate, int64 rows
 /* Takes a batch in: the rows of a transition table. */
 extern void weir_aggregate_take_batch(WeirAggregate *aggregate, Tuplestorestate *batch);
 
-/* Takes in the rows that are staged.  The caller keeps batches out. */
+/* Takes in the rows that its source has.  The caller keeps batches out. */
 extern void weir_aggregate_backfill(WeirAggregate *aggregate);
 
 /* Merges runs of a lane where there are many. */
@@ -74,8 +71,8 @@ extern void weir_aggregate_fold(WeirAggregate *aggregate, WeirStore *store, Weir
 /* Merges everything in a lane. */
 extern void weir_aggregate_fold_all(WeirAggregate *aggregate, WeirStore *store, WeirStoreLane *lane);
 
-/* Moves windows that are over to the results. */
-extern void weir_aggregate_close_windows(WeirAggregate *aggregate);
+/* Moves windows that are over to the results; false if there may be some that it could not look at or move now. */
+extern bool weir_aggregate_close_windows(WeirAggregate *aggregate);
 
 /* Empties the aggregates of a stream, as its owner. */
 extern void weir_aggregate_reset(Oid stream);

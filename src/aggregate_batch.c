@@ -12,11 +12,6 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-/* Batches of up to so many rows take the plan for small ones; each is planned for a size of its kind. */
-#define SMALL_BATCH 100
-#define SMALL_PLANNED 10
-#define LARGE_PLANNED 10000
-
 /* A group of the batch: where its bytes are. */
 typedef struct BatchGroup
 {
@@ -121,23 +116,19 @@ init_receiver(GroupReceiver *receiver, WeirAggregate *aggregate)
 	initStringInfo(&receiver->bytes);
 }
 
-/* Returns the plan for a batch of this size, made when first needed; its tables are locked. */
+static PlannedStmt *
+make_plan(const void *arg, double rows)
+{
+	const WeirAggregate *aggregate = arg;
+
+	return weir_aggregate_plan_make(aggregate->query, aggregate->row->window.kind, &aggregate->source->columns, rows);
+}
+
+/* Returns the plan for a batch of so many rows, made when first needed; its tables are locked. */
 PlannedStmt *
 weir_aggregate_plan_for(WeirAggregate *aggregate, int64 rows)
 {
-	PlannedStmt **plan = rows <= SMALL_BATCH ? &aggregate->small : &aggregate->large;
-
-	if (*plan != NULL)
-		weir_aggregate_plan_lock(*plan);
-	if (*plan == NULL || !aggregate->valid)
-	{
-		MemoryContext old = MemoryContextSwitchTo(aggregate->context);
-
-		*plan = weir_aggregate_plan_make(aggregate->query, aggregate->row->window.kind, &aggregate->columns,
-										 rows <= SMALL_BATCH ? SMALL_PLANNED : LARGE_PLANNED);
-		MemoryContextSwitchTo(old);
-	}
-	return *plan;
+	return weir_batch_plan_for(&aggregate->plans, rows, &aggregate->base.valid, make_plan, aggregate);
 }
 
 /* Groups a batch. */
@@ -149,7 +140,7 @@ group_batch(WeirAggregate *aggregate, Tuplestorestate *batch, GroupReceiver *rec
 
 	PG_TRY();
 	{
-		weir_aggregate_plan_run(plan, aggregate->row->stream, batch, &receiver->pub);
+		weir_batch_plan_run(plan, aggregate->row->source, batch, &receiver->pub);
 	}
 	PG_FINALLY();
 	{
@@ -233,4 +224,17 @@ weir_aggregate_take_batch(WeirAggregate *aggregate, Tuplestorestate *batch)
 	weir_settings_leave(settings);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
+}
+
+static void
+take_rows(void *arg, Tuplestorestate *rows)
+{
+	weir_aggregate_take_batch(arg, rows);
+}
+
+/* Takes in the rows that its source has. */
+void
+weir_aggregate_backfill(WeirAggregate *aggregate)
+{
+	weir_source_backfill(aggregate->source, take_rows, aggregate);
 }

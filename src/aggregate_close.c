@@ -5,7 +5,9 @@
  * A window is over when the stream's watermark has passed its end by the
  * lateness allowed; whoever reads sees that at once.  Moving it is
  * housekeeping, done with a batch by whoever comes first: no event that is on
- * time for it can come any more, in whichever lane.
+ * time for it can come any more, in whichever lane.  Two batches that do not
+ * see each other may both leave it; so workers look again a while after their
+ * last one.
  */
 #include "postgres.h"
 
@@ -152,7 +154,7 @@ rests(const WeirAggregate *aggregate)
 }
 
 /* Moves windows that are over to the results. */
-void
+bool
 weir_aggregate_close_windows(WeirAggregate *aggregate)
 {
 	const WeirAggregateRow *row = aggregate->row;
@@ -160,17 +162,22 @@ weir_aggregate_close_windows(WeirAggregate *aggregate)
 	Snapshot	snapshot;
 	TimestampTz watermark;
 	TimestampTz closed;
+	bool		done = true;
 
 	/* who sees the past only may not move what others have moved since */
 	if (IsolationUsesXactSnapshot() || rests(aggregate))
-		return;
+		return false;
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	watermark = weir_catalog_stream_watermark_at(row->stream, snapshot);
 	closed = weir_catalog_aggregate_closed(row->view, snapshot);
-	if (watermark > closed && is_due(aggregate, snapshot, closed, watermark) &&
-		weir_fence_lane(row->view, CLOSING, false) &&
-		weir_catalog_aggregate_closed(row->view, GetLatestSnapshot()) == closed)
-		close_up_to(aggregate, watermark);
+	if (watermark > closed && is_due(aggregate, snapshot, closed, watermark))
+	{
+		done = weir_fence_lane(row->view, CLOSING, false) &&
+			weir_catalog_aggregate_closed(row->view, GetLatestSnapshot()) == closed;
+		if (done)
+			close_up_to(aggregate, watermark);
+	}
 	UnregisterSnapshot(snapshot);
 	aggregate->next_close = TimestampTzPlusMilliseconds(begun, REST * TimestampDifferenceMilliseconds(begun, GetCurrentTimestamp()));
+	return done;
 }

@@ -19,30 +19,6 @@
 #include "utils/pg_locale.h"
 #include "utils/typcache.h"
 
-/* Do equal values of this type have equal bytes? */
-static bool
-is_exact(Oid type, bool deterministic)
-{
-	switch (type)
-	{
-		case BOOLOID:
-		case INT2OID:
-		case INT4OID:
-		case INT8OID:
-		case UUIDOID:
-		case DATEOID:
-		case TIMESTAMPOID:
-		case TIMESTAMPTZOID:
-		case BYTEAOID:
-			return true;
-		case TEXTOID:
-		case VARCHAROID:
-			return deterministic;
-		default:
-			return false;
-	}
-}
-
 static void
 init_key(WeirKey *key, const TargetEntry *entry)
 {
@@ -65,7 +41,7 @@ init_key(WeirKey *key, const TargetEntry *entry)
 	key->hash_bytes = get_typtype(base) == TYPTYPE_ENUM;
 	if (deterministic && key->packer.form != WEIR_PACK_TEXT && OidIsValid(cache->hash_proc_finfo.fn_oid))
 		fmgr_info(cache->hash_proc_finfo.fn_oid, &key->hash);
-	key->exact = key->hash_bytes || is_exact(base, deterministic);
+	key->exact = key->hash_bytes || weir_pack_is_exact(base, key->collation);
 }
 
 /* Makes ready the keys of a list. */

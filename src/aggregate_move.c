@@ -189,7 +189,7 @@ move_portion(void *arg)
 	portion->inserted = 0;
 	for (int i = portion->from; i < portion->to; i++)
 		tuplestore_puttuple(batch, portion->move->rows[i]);
-	weir_aggregate_plan_run(portion->plan, portion->move->aggregate->row->states, batch, &receiver.pub);
+	weir_batch_plan_run(portion->plan, portion->move->aggregate->row->states, batch, &receiver.pub);
 	tuplestore_end(batch);
 }
 
@@ -261,8 +261,8 @@ move_apart(Move *move)
 
 	SPI_connect();
 	move->insert = prepare_insert(move->aggregate, query);
-	move->plan = weir_aggregate_plan_over_batch(query, 1, ROWS);
-	move->only_having = weir_aggregate_plan_over_batch(finishing_query(move->aggregate, true), 1, ROWS);
+	move->plan = weir_batch_plan_make(query, 1, ROWS);
+	move->only_having = weir_batch_plan_make(finishing_query(move->aggregate, true), 1, ROWS);
 	portal = SPI_cursor_open_with_args(NULL, sql, 1, (Oid[]) {TIMESTAMPTZOID},
 									   (Datum[]) {TimestampTzGetDatum(move->watermark)}, NULL, false, 0);
 	for (;;)

@@ -14,43 +14,29 @@
  *
  *		SELECT k1, a1 - 2 FROM states, where a2 > 3
  *
- * All of it happens on PostgreSQL's own trees of analysed queries.
+ * All of it happens on PostgreSQL's own trees of analysed queries.  What any
+ * derived query may be is derived_query.c's business.
  */
 #include "postgres.h"
 
-#include "access/sysattr.h"
 #include "access/table.h"
-#include "access/transam.h"
 #include "aggregate_query.h"
 #include "catalog/pg_aggregate.h"
-#include "catalog/pg_class.h"
-#include "catalog/pg_language.h"
-#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
+#include "derived_query.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "parser/parse_relation.h"
-#include "parser/parsetree.h"
 #include "partial.h"
-#include "rewrite/rewriteHandler.h"
 #include "rewrite/rewriteManip.h"
-#include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
-#include "utils/syscache.h"
 
 /* What the walks over a query know. */
 typedef struct Walk
 {
 	WeirAggregateQuery *aggregate;
-	Oid			relid;			/* the stream */
-	const char *name;			/* the aggregate */
-	int			found;			/* how often the stream was met */
-	bool		nullable;		/* on an outer join's nullable side */
-	struct Walk *outermost;		/* of the query, within its views */
-	Oid			target;			/* what the finishing query reads */
 	int			first_column;
 } Walk;
 
@@ -58,236 +44,23 @@ typedef struct Walk
 static void
 refuse(const Walk *walk, const char *construct, const char *hint)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("query of \"%s\" cannot be maintained incrementally", walk->name),
-			 errdetail("It has %s.", construct),
-			 hint ? errhint("%s", hint) : 0));
+	weir_derived_refuse(walk->aggregate->name, construct, hint);
 }
 
-/* Refuses clauses that belong to the reading of results, or to other kinds of objects. */
-static void
-check_clauses(const Walk *walk, const Query *query)
+/* Checks what any derived query may be, and refuses clauses that belong to the reading of results or to other kinds. */
+static Index
+check_query(const char *name, Query *query, Oid source)
 {
-	const struct
-	{
-		bool		there;
-		const char *construct;
-		const char *hint;
-	}			clauses[] = {
-		{query->commandType != CMD_SELECT || query->hasModifyingCTE, "a command that changes data", "Write a SELECT."},
+	const WeirDerivedClause clauses[] = {
 		{query->setOperations != NULL, "a set operation", "Make an aggregate for each part, and a view over them."},
 		{query->hasWindowFuncs, "a window function", "Use window functions on reading."},
-		{query->limitCount != NULL || query->limitOffset != NULL, "a LIMIT or OFFSET", "Use LIMIT on reading."},
-		{query->sortClause != NIL, "an ORDER BY", "Use ORDER BY on reading."},
 		{query->distinctClause != NIL, "a DISTINCT", "Use GROUP BY."},
 		{query->groupingSets != NIL, "grouping sets", "Make an aggregate for each set."},
 		{query->hasTargetSRFs, "a set-returning function", "Put it into a transform, and aggregate over that."},
-		{query->rowMarks != NIL, "a locking clause", NULL},
-		{query->hasRecursive, "a recursive query", NULL},
 		{!query->hasAggs && query->groupClause == NIL, "no aggregate and no GROUP BY", "Use weir.create_transform."},
 	};
 
-	for (int i = 0; i < lengthof(clauses); i++)
-	{
-		if (clauses[i].there)
-			refuse(walk, clauses[i].construct, clauses[i].hint);
-	}
-}
-
-static bool find_stream(Node *node, Walk *walk);
-static bool check_expressions(Node *node, Walk *walk);
-
-/* Does a view read the stream?  What it gives must be as steady as what the query itself says. */
-static bool
-view_reads_stream(Oid view, Walk *walk)
-{
-	Relation	rel = table_open(view, AccessShareLock);
-	Query	   *query = get_view_query(rel);
-	Walk	   *outermost = walk->outermost != NULL ? walk->outermost : walk;
-	Walk		inside = {.relid = walk->relid, .outermost = outermost};
-
-	(void) find_stream((Node *) query, &inside);
-	(void) query_tree_walker(query, check_expressions, outermost, 0);
-	table_close(rel, NoLock);
-	return inside.found > 0;
-}
-
-/* Counts where the stream stands, anywhere in a query. */
-static bool
-find_stream(Node *node, Walk *walk)
-{
-	if (node == NULL)
-		return false;
-	if (IsA(node, RangeTblEntry))
-	{
-		RangeTblEntry *rte = (RangeTblEntry *) node;
-
-		if (rte->rtekind == RTE_RELATION && rte->relid == walk->relid)
-			walk->found++;
-		else if (rte->rtekind == RTE_RELATION && rte->inFromCl && rte->relkind == RELKIND_VIEW &&
-				 view_reads_stream(rte->relid, walk))
-		{
-			if (walk->aggregate != NULL)
-				refuse(walk, psprintf("the stream behind view \"%s\"", get_rel_name(rte->relid)),
-					   "Name the stream itself in FROM.");
-			walk->found++;
-		}
-		return false;
-	}
-	if (IsA(node, Query))
-		return query_tree_walker((Query *) node, find_stream, walk, QTW_EXAMINE_RTES_BEFORE);
-	return expression_tree_walker(node, find_stream, walk);
-}
-
-/* Finds the stream in the FROM clause itself; notes if an outer join may leave it out. */
-static void
-find_in_from(Node *node, bool nullable, Walk *walk)
-{
-	if (IsA(node, FromExpr))
-	{
-		ListCell   *cell;
-
-		foreach(cell, ((FromExpr *) node)->fromlist)
-			find_in_from(lfirst(cell), nullable, walk);
-	}
-	else if (IsA(node, JoinExpr))
-	{
-		JoinExpr   *join = (JoinExpr *) node;
-
-		find_in_from(join->larg, nullable || join->jointype == JOIN_RIGHT || join->jointype == JOIN_FULL, walk);
-		find_in_from(join->rarg, nullable || join->jointype == JOIN_LEFT || join->jointype == JOIN_FULL, walk);
-	}
-	else if (IsA(node, RangeTblRef))
-	{
-		Index		index = ((RangeTblRef *) node)->rtindex;
-		RangeTblEntry *rte = rt_fetch(index, walk->aggregate->query->rtable);
-
-		if (rte->rtekind != RTE_RELATION || rte->relid != walk->relid)
-			return;
-		walk->aggregate->stream = index;
-		walk->nullable = nullable;
-	}
-}
-
-/* Finds where the stream stands: once, in FROM, in every row. */
-static void
-locate_stream(Walk *walk)
-{
-	(void) find_stream((Node *) walk->aggregate->query, walk);
-	find_in_from((Node *) walk->aggregate->query->jointree, false, walk);
-	if (walk->found == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("query of \"%s\" reads no stream", walk->name),
-				 errhint("Name a stream in FROM.")));
-	if (walk->found > 1)
-		refuse(walk, "the stream more than once", "A batch can be joined with tables, not with the rest of its stream.");
-	if (walk->aggregate->stream == 0)
-		refuse(walk, "the stream in a subquery", "Name the stream in FROM itself.");
-	if (walk->nullable)
-		refuse(walk, "the stream on the nullable side of an outer join",
-			   "Every batch would give rows without an event: turn the join around.");
-}
-
-/* Functions whose results depend on the session or the clock, though they are stable. */
-static bool
-depends_on_session(Oid function)
-{
-	switch (function)
-	{
-		case F_NOW:
-		case F_TRANSACTION_TIMESTAMP:
-		case F_STATEMENT_TIMESTAMP:
-		case F_CURRENT_SETTING_TEXT:
-		case F_CURRENT_SETTING_TEXT_BOOL:
-		case F_CURRENT_USER:
-		case F_SESSION_USER:
-		case F_CURRENT_DATABASE:
-		case F_CURRENT_SCHEMA:
-		case F_CURRENT_SCHEMAS:
-		case F_PG_BACKEND_PID:
-		case F_AGE_TIMESTAMP:
-		case F_AGE_TIMESTAMPTZ:
-		case F_PG_CURRENT_XACT_ID:
-		case F_PG_CURRENT_XACT_ID_IF_ASSIGNED:
-		case F_TXID_CURRENT:
-		case F_INET_CLIENT_ADDR:
-		case F_INET_CLIENT_PORT:
-			return true;
-		default:
-			return false;
-	}
-}
-
-/* May a function read tables, and the stream among them?  Those of users in any language but C. */
-static bool
-may_read_tables(Oid function)
-{
-	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
-	Form_pg_proc form;
-	bool		may;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for function %u", function);
-	form = (Form_pg_proc) GETSTRUCT(tuple);
-	may = function >= FirstNormalObjectId && form->provolatile == PROVOLATILE_STABLE &&
-		form->prolang != ClanguageId && form->prolang != INTERNALlanguageId;
-	ReleaseSysCache(tuple);
-	return may;
-}
-
-static bool
-is_unsteady(Oid function, void *arg)
-{
-	Walk	   *walk = arg;
-
-	if (may_read_tables(function))
-		refuse(walk, psprintf("function %s, which may read tables", get_func_name(function)),
-			   "Join with the tables in FROM. A function that reads none can be declared IMMUTABLE.");
-	if (func_volatile(function) != PROVOLATILE_VOLATILE && !depends_on_session(function))
-		return false;
-	refuse(walk, psprintf("function %s, whose results change by themselves", get_func_name(function)),
-		   "Replaying the stream would give other rows. Use the event's own time.");
-	return true;
-}
-
-/* Refuses what gives other results when the same events come again, or what only a table has. */
-static bool
-check_expressions(Node *node, Walk *walk)
-{
-	if (node == NULL)
-		return false;
-	if (IsA(node, SQLValueFunction))
-		refuse(walk, "CURRENT_TIMESTAMP, CURRENT_USER or the like",
-			   "Replaying the stream would give other rows. Use the event's own time.");
-	if (IsA(node, NextValueExpr))
-		refuse(walk, "a sequence", NULL);
-	(void) check_functions_in_node(node, is_unsteady, walk);
-	if (IsA(node, Query))
-		return query_tree_walker((Query *) node, check_expressions, walk, 0);
-	return expression_tree_walker(node, check_expressions, walk);
-}
-
-/* Refuses what a batch does not have: system columns, samples. */
-static void
-check_stream_use(const Walk *walk)
-{
-	const WeirAggregateQuery *aggregate = walk->aggregate;
-	List	   *vars = pull_vars_of_level((Node *) aggregate->query->targetList, 0);
-	ListCell   *cell;
-
-	vars = list_concat(vars, pull_vars_of_level((Node *) aggregate->query->jointree, 0));
-	vars = list_concat(vars, pull_vars_of_level(aggregate->query->havingQual, 0));
-	foreach(cell, vars)
-	{
-		Var		   *var = lfirst(cell);
-
-		if (IsA(var, Var) && var->varno == aggregate->stream && var->varattno < 0)
-			refuse(walk, "a system column of the stream", "Use _partition and _offset.");
-	}
-	if (rt_fetch(aggregate->stream, aggregate->query->rtable)->tablesample != NULL)
-		refuse(walk, "a TABLESAMPLE of the stream", NULL);
+	return weir_derived_query_check(query, source, name, clauses, lengthof(clauses));
 }
 
 /* Notes the aggregates of an expression, each once. */
@@ -327,17 +100,14 @@ collect_keys(WeirAggregateQuery *aggregate)
 
 /* Takes a query apart. */
 WeirAggregateQuery *
-weir_aggregate_query_read(Query *query, Oid stream, const char *name)
+weir_aggregate_query_read(Query *query, Oid source, const char *name)
 {
 	WeirAggregateQuery *aggregate = palloc0(sizeof(WeirAggregateQuery));
-	Walk		walk = {.aggregate = aggregate, .relid = stream, .name = name};
+	Walk		walk = {.aggregate = aggregate};
 
 	aggregate->name = name;
 	aggregate->query = query;
-	check_clauses(&walk, query);
-	locate_stream(&walk);
-	(void) query_tree_walker(query, check_expressions, &walk, 0);
-	check_stream_use(&walk);
+	aggregate->source = check_query(name, query, source);
 	collect_keys(aggregate);
 	(void) collect_aggregates((Node *) query->targetList, &walk);
 	(void) collect_aggregates(query->havingQual, &walk);
@@ -429,8 +199,7 @@ Query *
 weir_aggregate_query_finish(const WeirAggregateQuery *aggregate, Oid relation, int first_column)
 {
 	Query	   *query = makeNode(Query);
-	Walk		walk = {.aggregate = (WeirAggregateQuery *) aggregate, .name = aggregate->name,
-	.target = relation, .first_column = first_column};
+	Walk		walk = {.aggregate = (WeirAggregateQuery *) aggregate, .first_column = first_column};
 	Relation	rel = table_open(relation, AccessShareLock);
 	ParseState *pstate = make_parsestate(NULL);
 	ParseNamespaceItem *item = addRangeTableEntryForRelation(pstate, rel, AccessShareLock, NULL, false, true);

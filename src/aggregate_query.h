@@ -18,7 +18,7 @@ typedef struct WeirAggregateQuery
 {
 	const char *name;			/* what errors call it */
 	Query	   *query;			/* as the user wrote it, analysed */
-	Index		stream;			/* where the stream stands in its range table */
+	Index		source;			/* where its source stands in its range table */
 	List	   *keys;			/* TargetEntry: what it groups by */
 	List	   *aggrefs;		/* Aggref: what it aggregates, each once */
 } WeirAggregateQuery;
@@ -28,7 +28,7 @@ typedef struct WeirAggregateQuery
  * and the way out, where it cannot be maintained.  Names the object "name" in
  * errors.
  */
-extern WeirAggregateQuery *weir_aggregate_query_read(Query *query, Oid stream, const char *name);
+extern WeirAggregateQuery *weir_aggregate_query_read(Query *query, Oid source, const char *name);
 
 /*
  * Returns the query that gives the rows: over a relation whose columns from

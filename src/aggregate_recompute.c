@@ -23,9 +23,9 @@
 #include "postgres.h"
 
 #include "aggregate_recompute.h"
-#include "access/table.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "derived_define.h"
 #include "fmgr.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
@@ -33,11 +33,9 @@
 #include "parser/parse_clause.h"
 #include "parser/parse_func.h"
 #include "parser/parse_oper.h"
-#include "rewrite/rewriteHandler.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
-#include "utils/rel.h"
 #include "utils/timestamp.h"
 #include "windowapi.h"
 
@@ -55,7 +53,7 @@ typedef struct Making
 {
 	const WeirAggregate *aggregate;
 	Query	   *query;
-	Index		stream;
+	Index		source;
 	Index		windows;		/* windows_of() in the range table; 0: no windows */
 	Expr	   *event_time;
 	List	   *vars;			/* session: columns of the inner query */
@@ -93,9 +91,9 @@ coalesce(Expr *a, Expr *b)
 }
 
 static Expr *
-column_of_stream(const Making *making, AttrNumber attribute)
+column_of_source(const Making *making, AttrNumber attribute)
 {
-	return (Expr *) makeVar(making->stream, attribute, TIMESTAMPTZOID, -1, InvalidOid, 0);
+	return (Expr *) makeVar(making->source, attribute, TIMESTAMPTZOID, -1, InvalidOid, 0);
 }
 
 static Expr *
@@ -126,7 +124,7 @@ join_windows(Making *making)
 								  TimestampTzGetDatum(DT_NOBEGIN), false, FLOAT8PASSBYVAL);
 	Const	   *spec = makeConst(spec_type, -1, InvalidOid, -1, aggregate->row->spec, false, false);
 	List	   *args = list_make4(spec, making->event_time,
-								  coalesce(column_of_stream(making, aggregate->columns.watermark), (Expr *) never),
+								  coalesce(column_of_source(making, aggregate->source->columns.watermark), (Expr *) never),
 								  interval_const(aggregate->row->lateness));
 	FuncExpr   *windows_of = call("windows_of", RECORDOID, args, lengthof(types), types);
 	RangeTblFunction *function = makeNode(RangeTblFunction);
@@ -395,15 +393,13 @@ WeirRecompute *
 weir_recompute_make(const WeirAggregate *aggregate, bool faults)
 {
 	WeirRecompute *recompute = palloc0(sizeof(WeirRecompute));
-	Relation	view = table_open(aggregate->row->query, AccessShareLock);
-	Making		making = {.aggregate = aggregate, .query = copyObject(get_view_query(view)),
-	.stream = aggregate->query->stream};
+	Making		making = {.aggregate = aggregate, .query = weir_define_query_of(aggregate->row->query),
+	.source = aggregate->query->source};
 
-	table_close(view, NoLock);
-	making.event_time = column_of_stream(&making, aggregate->columns.event_time);
+	making.event_time = column_of_source(&making, aggregate->source->columns.event_time);
 	/* a tombstone has no columns: Kafka's time is its time */
-	if (aggregate->columns.event_time != aggregate->columns.kafka_time)
-		making.event_time = coalesce(making.event_time, column_of_stream(&making, aggregate->columns.kafka_time));
+	if (aggregate->source->columns.event_time != aggregate->source->columns.kafka_time)
+		making.event_time = coalesce(making.event_time, column_of_source(&making, aggregate->source->columns.kafka_time));
 	note_columns(making.query, recompute);
 	if (aggregate->row->window.kind != WEIR_WINDOW_NONE)
 		join_windows(&making);

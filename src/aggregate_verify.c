@@ -526,7 +526,7 @@ static void
 find_bounds(Verify *verify)
 {
 	const WeirAggregateRow *row = verify->aggregate->row;
-	TimestampTz seen = weir_catalog_seen_at(row->stream, true, GetActiveSnapshot());
+	TimestampTz seen = weir_source_seen(verify->aggregate->source, true, GetActiveSnapshot());
 	TimestampTz closed = weir_catalog_aggregate_closed(row->view, GetActiveSnapshot());
 
 	verify->covered = Max(seen, row->complete_since);

@@ -12,8 +12,6 @@
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "headers.h"
-#include "nodes/parsenodes.h"
-#include "parser/parser.h"
 #include "pipeline.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -27,6 +25,7 @@ typedef struct Letters
 	int			n;
 	int64	   *ids;
 	bytea	  **changed;		/* value made by the transform, or NULL */
+	bool	   *duplicate;		/* there is no need of them any more */
 	WeirMessage *messages;		/* handle: the headers as Jsonb, or NULL */
 } Letters;
 
@@ -45,18 +44,8 @@ headers_of_letter(const WeirMessage *message, int *nheaders)
 static char *
 expression(const char *parameter, const char *text)
 {
-	char	   *sql = psprintf("SELECT (%s\n)", text);
-	List	   *parsed = raw_parser(sql, RAW_PARSE_DEFAULT);
-	SelectStmt *stmt = (SelectStmt *) linitial_node(RawStmt, parsed)->stmt;
-	SelectStmt	bare = {.type = T_SelectStmt};
-
-	bare.targetList = stmt->targetList;
-	if (list_length(parsed) != 1 || !equal(stmt, &bare) || list_length(stmt->targetList) != 1 ||
-		linitial_node(ResTarget, stmt->targetList)->name != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("parameter \"%s\" is not an SQL expression", parameter)));
-	return sql + strlen("SELECT ");
+	(void) weir_arg_expression(parameter, text);
+	return psprintf("(%s\n)", text);
 }
 
 /*
@@ -190,9 +179,10 @@ mark(Letters *letters, const bool *failed)
 			continue;
 		}
 		letters->ids[napplied] = letters->ids[i];
+		letters->duplicate[napplied] = letters->duplicate[i];
 		letters->changed[napplied++] = letters->changed[i];
 	}
-	weir_catalog_mark_replayed(napplied, letters->ids, letters->changed);
+	weir_catalog_mark_replayed(napplied, letters->ids, letters->changed, letters->duplicate);
 	return nfailed;
 }
 
@@ -218,7 +208,8 @@ weir_replay_dead_letters(PG_FUNCTION_ARGS)
 	batch.headers_of = headers_of_letter;
 	batch.topic = stream->topic;
 	failed = palloc(sizeof(bool) * Max(letters.n, 1));
-	weir_pipeline_replay(stream->relid, &batch, failed);
+	letters.duplicate = palloc(sizeof(bool) * Max(letters.n, 1));
+	weir_pipeline_replay(stream->relid, &batch, failed, letters.duplicate);
 	nfailed = mark(&letters, failed);
 
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)

@@ -12,6 +12,7 @@
 #include "access/xact.h"
 #include "arguments.h"
 #include "catalog.h"
+#include "catalog_dedup.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
@@ -104,7 +105,7 @@ static const OptionRule rules[C_COUNT] = {
 
 /* The options that weir.alter_stream changes, as its arguments from 1 on. */
 static const int alterable[] = {
-	C_DISORDER, C_MAX_FUTURE, C_IDLE_TIMEOUT, C_RETENTION, C_PATHS, C_TIME_UNIT,
+	C_DEDUP_TTL, C_DISORDER, C_MAX_FUTURE, C_IDLE_TIMEOUT, C_RETENTION, C_PATHS, C_TIME_UNIT,
 	C_COLUMN_OPTIONS, C_TOMBSTONES, C_ISOLATION, C_DATA_LOSS, C_PARALLELISM,
 	C_BATCH_ROWS, C_BATCH_BYTES, C_BATCH_INTERVAL, C_COMMIT_TO_GROUP
 };
@@ -203,11 +204,9 @@ refuse(const char *message, const char *hint)
 static void
 check_combinations(FunctionCallInfo fcinfo)
 {
-	if (!PG_ARGISNULL(C_EVENT_ID) || !PG_ARGISNULL(C_DEDUP_TTL))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("deduplication by event_id is not available in this version"),
-				 errhint("Leave out event_id and dedup_ttl.")));
+	if (PG_ARGISNULL(C_EVENT_ID) != PG_ARGISNULL(C_DEDUP_TTL))
+		refuse("parameters \"event_id\" and \"dedup_ttl\" go together",
+			   "event_id names the columns that tell duplicates, dedup_ttl says for how long, in event time.");
 	if (PG_ARGISNULL(C_SERVER) != PG_ARGISNULL(C_TOPIC))
 		refuse("parameters \"server\" and \"topic\" go together",
 			   "Give both, or neither for a stream that lives by weir.ingest.");
@@ -456,6 +455,45 @@ check_event_time(Oid relid, const char *stream, const char *column)
 				 errhint("Epoch numbers can be read into a timestamptz column with time_unit.")));
 }
 
+/* Returns the types of the columns of event_id, an array. */
+static Datum
+id_types(Oid relid, List *columns, const char *stream)
+{
+	Datum	   *types = palloc(sizeof(Datum) * list_length(columns));
+	ListCell   *lc;
+
+	foreach(lc, columns)
+	{
+		AttrNumber	attno = get_attnum(relid, lfirst(lc));
+
+		if (attno <= 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("event id column \"%s\" of stream \"%s\" does not exist", (char *) lfirst(lc), stream)));
+		types[foreach_current_index(lc)] = ObjectIdGetDatum(get_atttype(relid, attno));
+	}
+	return PointerGetDatum(construct_array(types, list_length(columns), REGTYPEOID, sizeof(Oid), true, TYPALIGN_INT));
+}
+
+/* Makes what remembers event ids; sets the fields of the catalogue that say so, and returns their number. */
+static int
+make_ids(FunctionCallInfo fcinfo, Oid relid, const char *stream, WeirStreamField *fields)
+{
+	List	   *columns;
+
+	if (PG_ARGISNULL(C_EVENT_ID))
+		return 0;
+	columns = array_words(rules[C_EVENT_ID].name, PG_GETARG_DATUM(C_EVENT_ID));
+	if (columns == NIL || list_length(columns) > INDEX_MAX_KEYS)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("parameter \"event_id\" must name 1 to %d columns", INDEX_MAX_KEYS)));
+	fields[0] = (WeirStreamField) {rules[C_EVENT_ID].name, TEXTARRAYOID, PG_GETARG_DATUM(C_EVENT_ID), false};
+	fields[1] = (WeirStreamField) {"id_types", REGTYPEARRAYOID, id_types(relid, columns, stream), false};
+	fields[2] = (WeirStreamField) {"ids", REGCLASSOID, ObjectIdGetDatum(weir_catalog_create_ids(relid)), false};
+	return 3;
+}
+
 /* Writes the stream's row of the catalogue. */
 static void
 record_stream(FunctionCallInfo fcinfo, Oid relid)
@@ -464,10 +502,11 @@ record_stream(FunctionCallInfo fcinfo, Oid relid)
 		C_SERVER, C_TOPIC, C_FORMAT, C_KEY_FORMAT, C_EVENT_TIME, C_DISORDER, C_MAX_FUTURE,
 		C_IDLE_TIMEOUT, C_RETENTION, C_PATHS, C_TIME_UNIT, C_COLUMN_OPTIONS,
 		C_METADATA, C_TOMBSTONES, C_ISOLATION, C_DATA_LOSS, C_PARALLELISM,
-		C_BATCH_ROWS, C_BATCH_BYTES, C_BATCH_INTERVAL, C_COMMIT_TO_GROUP, C_KEY_COLUMNS
+		C_BATCH_ROWS, C_BATCH_BYTES, C_BATCH_INTERVAL, C_COMMIT_TO_GROUP, C_KEY_COLUMNS,
+		C_DEDUP_TTL
 	};
-	WeirStreamField fields[lengthof(stored) + 2];
-	int			n = 0;
+	WeirStreamField fields[lengthof(stored) + 5];
+	int			n = make_ids(fcinfo, relid, get_rel_name(relid), fields);
 	char	   *start_from = weir_startpoint_canonical(arg_string(fcinfo, C_START_FROM));
 
 	for (int i = 0; i < lengthof(stored); i++)
@@ -560,6 +599,15 @@ weir_create_stream(PG_FUNCTION_ARGS)
 	PG_RETURN_OID(relid);
 }
 
+/* Refuses a time to remember event ids for, where there are none. */
+static void
+check_ttl(const WeirStream *stream)
+{
+	if (stream->event_id == NIL)
+		refuse("parameter \"dedup_ttl\" is for streams with event_id",
+			   "What tells duplicates is given to weir.create_stream.");
+}
+
 /* Returns the field for a group's name: an empty one stands for none. */
 static WeirStreamField
 group_field(const WeirStream *stream, Datum value)
@@ -595,6 +643,8 @@ weir_alter_stream(PG_FUNCTION_ARGS)
 			(stream->tombstones == WEIR_TOMBSTONE_ROW))
 			refuse("parameter \"tombstones\" cannot change to or from 'row'",
 				   "That changes the columns of the stream; create another one.");
+		if (alterable[i] == C_DEDUP_TTL)
+			check_ttl(stream);
 		fields[n++] = alterable[i] == C_COMMIT_TO_GROUP ? group_field(stream, PG_GETARG_DATUM(i + 1)) :
 			(WeirStreamField) {rule->name, rule->type, PG_GETARG_DATUM(i + 1), false};
 	}

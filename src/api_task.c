@@ -1,34 +1,23 @@
 /*
  * api_task.c
- *	  weir.create_task and what else there is to do with tasks.
- *
- * Most is one door: who calls is passed on to the function of the same name in
- * weir_internal, which runs as the superuser and checks what he may do
- * (src/sql/task_api.sql).
+ *	  What functions on tasks are in C: the tick, cron expressions, and what
+ *	  those in SQL (src/sql/task_api.sql) need.
  */
 #include "postgres.h"
 
 #include "access/htup_details.h"
 #include "arguments.h"
 #include "catalog.h"
-#include "catalog/pg_proc.h"
-#include "catalog/pg_type.h"
 #include "catalog_task.h"
 #include "cron.h"
-#include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
-#include "lib/stringinfo.h"
-#include "miscadmin.h"
 #include "shared.h"
 #include "task_session.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
-#include "utils/syscache.h"
 #include "wake.h"
 #include "window_spec.h"
 
-PG_FUNCTION_INFO_V1(weir_task_door);
 PG_FUNCTION_INFO_V1(weir_tick);
 PG_FUNCTION_INFO_V1(weir_wake_tasks);
 PG_FUNCTION_INFO_V1(weir_lock_tasks);
@@ -38,77 +27,6 @@ PG_FUNCTION_INFO_V1(weir_database_identity);
 PG_FUNCTION_INFO_V1(weir_stream_watermark);
 PG_FUNCTION_INFO_V1(weir_cron_next_sql);
 PG_FUNCTION_INFO_V1(weir_cron_previous_sql);
-
-/* ---- the door ---- */
-
-/* Calls weir_internal's function with the caller before the arguments; returns its value. */
-static Datum
-pass_on(FunctionCallInfo fcinfo, Form_pg_proc proc, bool *isnull)
-{
-	int			nargs = proc->pronargs + 1;
-	Oid			types[FUNC_MAX_ARGS] = {REGROLEOID};
-	Datum		values[FUNC_MAX_ARGS] = {ObjectIdGetDatum(GetUserId())};
-	char		nulls[FUNC_MAX_ARGS] = {' '};
-	StringInfoData sql;
-	WeirCatalogSession session;
-	Datum		result;
-	int16		length;
-	bool		by_value;
-
-	initStringInfo(&sql);
-	appendStringInfo(&sql, "SELECT weir_internal.%s($1", quote_identifier(NameStr(proc->proname)));
-	for (int i = 1; i < nargs; i++)
-	{
-		types[i] = proc->proargtypes.values[i - 1];
-		values[i] = fcinfo->args[i - 1].value;
-		nulls[i] = fcinfo->args[i - 1].isnull ? 'n' : ' ';
-		appendStringInfo(&sql, ", $%d", i + 1);
-	}
-	appendStringInfoChar(&sql, ')');
-
-	weir_catalog_enter(&session);
-	if (SPI_execute_with_args(sql.data, nargs, types, values, nulls, false, 0) != SPI_OK_SELECT || SPI_processed != 1)
-		elog(ERROR, "unexpected result of \"%s\"", sql.data);
-	result = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, isnull);
-	get_typlenbyval(proc->prorettype, &length, &by_value);
-	if (!*isnull && proc->prorettype != VOIDOID)
-		result = SPI_datumTransfer(result, by_value, length);
-	weir_catalog_leave(&session);
-	return result;
-}
-
-/* The functions on tasks that have one of the same name in weir_internal. */
-Datum
-weir_task_door(PG_FUNCTION_ARGS)
-{
-	HeapTuple	tuple = SearchSysCacheCopy1(PROCOID, ObjectIdGetDatum(fcinfo->flinfo->fn_oid));
-	MemoryContext context = CurrentMemoryContext;
-	Datum		result = (Datum) 0;
-	bool		isnull = false;
-
-	weir_arg_check_server(fcinfo);
-	PG_TRY();
-	{
-		result = pass_on(fcinfo, (Form_pg_proc) GETSTRUCT(tuple), &isnull);
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		/* the user has called one function, and need not know which that calls */
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		error->context = NULL;
-		error->internalquery = NULL;
-		error->internalpos = 0;
-		error->cursorpos = 0;
-		ReThrowError(error);
-	}
-	PG_END_TRY();
-	fcinfo->isnull = isnull;
-	return result;
-}
 
 /* ---- the tick ---- */
 
@@ -157,7 +75,26 @@ weir_lock_tasks(PG_FUNCTION_ARGS)
 Datum
 weir_check_command(PG_FUNCTION_ARGS)
 {
-	(void) weir_task_command_parse(weir_task_command_prepare(text_to_cstring(PG_GETARG_TEXT_PP(0))));
+	char	   *command = weir_task_command_prepare(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		(void) weir_task_command_parse(command);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		/* the position would be taken for one in the statement that has called us */
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		error->cursorpos = error->internalpos = 0;
+		error->internalquery = NULL;
+		ReThrowError(error);
+	}
+	PG_END_TRY();
 	PG_RETURN_VOID();
 }
 

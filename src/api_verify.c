@@ -8,16 +8,12 @@
 #include "access/htup_details.h"
 #include "aggregate_verify.h"
 #include "catalog.h"
-#include "chunk.h"
-#include "catalog/pg_inherits.h"
-#include "catalog_refill.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "owner.h"
 #include "settings.h"
-#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -52,7 +48,7 @@ derived(Oid relid)
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not derived from a stream", name)));
 	check_readable(relid);
-	check_readable(aggregate->row->stream);
+	check_readable(aggregate->row->source);
 	return aggregate;
 }
 
@@ -98,14 +94,9 @@ weir_verify(PG_FUNCTION_ARGS)
 				 errmsg("parameter \"object\" must not be null")));
 	InitMaterializedSRF(fcinfo, 0);
 	aggregate = derived(PG_GETARG_OID(0));
-	/* rotation lets go of no child that somebody has locked: what the snapshot will see of coverage stays true */
-	LockRelationOid(aggregate->row->stream, AccessShareLock);
-	(void) find_inheritance_children(aggregate->row->stream, AccessShareLock);
-	if (weir_catalog_refill_is_due(aggregate->row->stream))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("staged rows of stream \"%s\" are not all back yet", get_rel_name(aggregate->row->stream)),
-				 errhint("Wait until weir.status shows no refill.")));
+	/* what the snapshot will see of coverage stays true */
+	weir_source_lock(aggregate->source);
+	weir_source_check_complete(aggregate->source, "Wait until weir.status shows no refill.");
 	PushActiveSnapshot(GetLatestSnapshot());
 	settings = enter(aggregate, &session);
 	weir_aggregate_verify(aggregate, put_difference, fcinfo->resultinfo);
@@ -148,10 +139,10 @@ weir_explain(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	aggregate = derived(PG_GETARG_OID(0));
 	settings = enter(aggregate, &session);
-	query = weir_aggregate_plan_query(aggregate->query, aggregate->row->window.kind, &aggregate->columns);
+	query = weir_aggregate_plan_query(aggregate->query, aggregate->row->window.kind, &aggregate->source->columns);
 	put_lines(result, pg_get_querydef(query, true));
 	put_lines(result, pstrdup(""));
-	put_lines(result, weir_aggregate_plan_explain(weir_aggregate_plan_for(aggregate, LARGE), aggregate->row->stream));
+	put_lines(result, weir_batch_plan_explain(weir_aggregate_plan_for(aggregate, LARGE), aggregate->row->source));
 	leave(settings, &session);
 	weir_aggregate_release(aggregate);
 	return (Datum) 0;

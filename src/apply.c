@@ -2,7 +2,7 @@
  * apply.c
  *	  The steps of a batch, in order:
  *
- *		decode -> metadata -> constraints -> event time -> staging -> triggers
+ *		decode -> metadata -> constraints -> expectations -> event time -> dedup -> staging -> triggers
  *
  * Messages are taken in lots, so that a lot's values stay in the cache between
  * decoding and writing.  A message that a step refuses goes to the dead
@@ -45,6 +45,7 @@ begin(WeirApply *apply, WeirRuntime *runtime, const WeirBatch *batch, WeirStreak
 	apply->context = CurrentMemoryContext;
 	weir_deadletter_init(&apply->letters, CurrentMemoryContext);
 	weir_verdict_init(&apply->verdicts, CurrentMemoryContext);
+	weir_expect_count_init(&apply->violations, CurrentMemoryContext);
 
 	apply->parent = table_open(runtime->relid, RowExclusiveLock);
 	apply->child = table_open(runtime->chunk, RowExclusiveLock);
@@ -58,12 +59,25 @@ void
 weir_apply_begin(WeirApply *apply, WeirRuntime *runtime, const WeirBatch *batch, WeirStreak *streak)
 {
 	begin(apply, runtime, batch, streak, false);
+	if (runtime->dedup != NULL)
+		apply->dedup = weir_dedup_begin(runtime->dedup);
+}
+
+/* Begins with dead letters. */
+void
+weir_apply_begin_replay(WeirApply *apply, WeirRuntime *runtime, const WeirBatch *batch, WeirStreak *streak)
+{
+	weir_apply_begin(apply, runtime, batch, streak);
+	apply->replay = true;
+	apply->duplicates = palloc0(sizeof(bool) * Max(batch->nmessages, 1));
 }
 
 /* Closes the tables. */
 void
 weir_apply_end(WeirApply *apply)
 {
+	if (apply->dedup != NULL)
+		weir_dedup_end(apply->dedup);
 	table_close(apply->child, NoLock);
 	table_close(apply->parent, NoLock);
 	weir_runtime_release(apply->runtime->relid);
@@ -153,10 +167,60 @@ to_dead_letters(WeirApply *apply, WeirPartitionWork *work,
 	work->progress.dead_lettered++;
 }
 
+/* Counts what the last event violated, unless it was judged before. */
+static void
+count_violations(WeirApply *apply, const WeirMessage *message, bool kept)
+{
+	if (apply->runtime->expecter != NULL && message->value != NULL && !apply->replay && !apply->refill)
+		weir_expect_count(&apply->violations, apply->runtime->expecter, message, kept);
+}
+
+/* Deals with a message that a step has refused. */
+static void
+refuse(WeirApply *apply, WeirPartitionWork *work, const WeirMessage *message,
+	   bool dropped, const WeirFault *fault)
+{
+	if (fault->stage == WEIR_STAGE_EXPECTATION)
+		count_violations(apply, message, false);
+	/* a dead letter that is dropped when it is replayed stays one */
+	if (!dropped || apply->replay)
+	{
+		to_dead_letters(apply, work, message, fault);
+		return;
+	}
+	weir_verdict_add(&apply->verdicts, message->partition, message->offset, WEIR_VERDICT_DROPPED);
+	work->progress.dropped++;
+}
+
+/* Judges a row by what the stream expects; *dropped: it is not even a dead letter. */
+static bool
+meets_expectations(WeirApply *apply, const WeirMessage *message, TupleTableSlot *slot,
+				   bool *dropped, WeirFault *fault)
+{
+	WeirExpecter *expecter = apply->runtime->expecter;
+	WeirJudgement judgement;
+
+	apply->stage = WEIR_STAGE_EXPECTATION;
+	if (apply->refill)
+	{
+		weir_expect_mark(expecter, slot, message, apply->replay);
+		return true;
+	}
+	judgement = weir_expect_judge(expecter, slot, fault);
+	if (judgement == WEIR_JUDGED_STOPPING && !apply->replay)
+	{
+		if (apply->stopped_at != NULL)
+			*apply->stopped_at = (int) (message - apply->batch->messages);
+		weir_expect_stop(message, fault);
+	}
+	*dropped = judgement == WEIR_JUDGED_DROPPED;
+	return judgement == WEIR_JUDGED_GOOD;
+}
+
 /* Makes the row of a message; false with *fault set if a step refuses it. */
 static bool
 make_row(WeirApply *apply, const WeirMessage *message, TimestampTz watermark,
-		 TupleTableSlot *slot, TimestampTz *event_time, WeirFault *fault)
+		 TupleTableSlot *slot, TimestampTz *event_time, bool *dropped, WeirFault *fault)
 {
 	WeirRuntime *rt = apply->runtime;
 	bool		tombstone = message->value == NULL;
@@ -173,6 +237,11 @@ make_row(WeirApply *apply, const WeirMessage *message, TimestampTz watermark,
 		return false;
 	apply->stage = WEIR_STAGE_CONSTRAINT;
 	if (!weir_constrain_row(rt->constrainer, slot, rt->present, tombstone, fault))
+		return false;
+	/* a tombstone has no columns to speak of */
+	if (rt->expecter != NULL && !tombstone && !meets_expectations(apply, message, slot, dropped, fault))
+		return false;
+	if (!weir_dedup_check(rt->dedup, slot->tts_isnull, fault))
 		return false;
 	return weir_eventtime_judge(&rt->eventtime, message, slot->tts_values, slot->tts_isnull,
 								apply->now, event_time, fault);
@@ -197,13 +266,17 @@ return_from_idleness(WeirApply *apply, int from, int to)
 	}
 }
 
-/* Takes one message through the steps up to staging; returns whether slot holds a row now. */
+/* Takes one message through the steps up to event time; returns whether it is the row of that number now. */
 static bool
-prepare_message(WeirApply *apply, const WeirMessage *message, TupleTableSlot *slot)
+prepare_message(WeirApply *apply, const WeirMessage *message, int row)
 {
+	WeirRuntime *rt = apply->runtime;
+	TupleTableSlot *slot = weir_runtime_slot(rt, row);
 	WeirPartitionWork *work = work_of(apply, message->partition);
 	WeirProgress *progress = &work->progress;
+	TimestampTz watermark;
 	TimestampTz event_time;
+	bool		dropped = false;
 	WeirFault	fault;
 
 	apply->current = message;
@@ -219,7 +292,7 @@ prepare_message(WeirApply *apply, const WeirMessage *message, TupleTableSlot *sl
 			progress->has_last_timestamp = true;
 			progress->last_timestamp = message->timestamp;
 		}
-		if (message->value == NULL && apply->runtime->stream->tombstones == WEIR_TOMBSTONE_SKIP)
+		if (message->value == NULL && rt->stream->tombstones == WEIR_TOMBSTONE_SKIP)
 		{
 			weir_verdict_add(&apply->verdicts, message->partition, message->offset, WEIR_VERDICT_SKIPPED);
 			progress->skipped++;
@@ -227,21 +300,24 @@ prepare_message(WeirApply *apply, const WeirMessage *message, TupleTableSlot *sl
 		}
 	}
 
-	if (!make_row(apply, message, watermark_before(apply, progress), slot, &event_time, &fault))
+	watermark = watermark_before(apply, progress);
+	if (!make_row(apply, message, watermark, slot, &event_time, &dropped, &fault))
 	{
-		to_dead_letters(apply, work, message, &fault);
+		refuse(apply, work, message, dropped, &fault);
 		return false;
 	}
+	count_violations(apply, message, true);
 	if (apply->replay)
 		progress->replayed++;
 	else
 	{
 		progress->staged++;
 		progress->seen = Max(progress->seen, event_time);
-		progress->watermark = weir_eventtime_advance(&apply->runtime->eventtime,
-													 watermark_before(apply, progress), event_time);
+		progress->watermark = weir_eventtime_advance(&rt->eventtime, watermark, event_time);
 	}
-	return true;
+	rt->messages[row] = message;
+	rt->events[row] = (WeirDedupEvent) {slot->tts_values, event_time, watermark};
+	return !message->was_duplicate;
 }
 
 /* Prepares messages [from, to), adding to the *nrows rows of the lot.  *next is always the message being worked on. */
@@ -250,8 +326,7 @@ prepare_plainly(WeirApply *apply, int to, int *next, int *nrows)
 {
 	for (; *next < to; (*next)++)
 	{
-		if (prepare_message(apply, &apply->batch->messages[*next],
-							weir_runtime_slot(apply->runtime, *nrows)))
+		if (prepare_message(apply, &apply->batch->messages[*next], *nrows))
 			(*nrows)++;
 	}
 }
@@ -267,7 +342,9 @@ blame_message(WeirApply *apply, const WeirMessage *message, ErrorData *edata)
 	weir_deadletter_fault_of_error(&fault, apply->stage, edata);
 	if (apply->stage == WEIR_STAGE_CONVERT)
 		fault.column_name = weir_decoder_column_at_fault(apply->runtime->decoder);
-	to_dead_letters(apply, work_of(apply, message->partition), message, &fault);
+	if (apply->stage == WEIR_STAGE_EXPECTATION)
+		weir_expect_blame(apply->runtime->expecter, &fault);
+	refuse(apply, work_of(apply, message->partition), message, false, &fault);
 	weir_runtime_recompile(apply->runtime, apply->child);
 }
 
@@ -309,6 +386,47 @@ prepare_guarded(WeirApply *apply, int to, int *next, int *nrows)
 	}
 }
 
+/* Counts a message as a duplicate that was taken for a row to stage. */
+static void
+count_duplicate(WeirApply *apply, const WeirMessage *message)
+{
+	WeirProgress *progress = &work_of(apply, message->partition)->progress;
+
+	if (apply->replay)
+	{
+		apply->duplicates[message - apply->batch->messages] = true;
+		progress->replayed--;
+		return;
+	}
+	weir_verdict_add(&apply->verdicts, message->partition, message->offset, WEIR_VERDICT_DUPLICATE);
+	progress->staged--;
+	progress->duplicate++;
+}
+
+/* Takes duplicates out of the rows of a lot, which have moved the watermark like others; returns how many are left. */
+static int
+drop_duplicates(WeirApply *apply, int nrows)
+{
+	WeirRuntime *rt = apply->runtime;
+	int			kept = 0;
+
+	apply->stage = WEIR_STAGE_CONSTRAINT;
+	weir_dedup_judge(apply->dedup, rt->events, nrows);
+	for (int i = 0; i < nrows; i++)
+	{
+		TupleTableSlot *slot = rt->slots[i];
+
+		if (rt->events[i].duplicate)
+		{
+			count_duplicate(apply, rt->messages[i]);
+			continue;
+		}
+		rt->slots[i] = rt->slots[kept];
+		rt->slots[kept++] = slot;
+	}
+	return kept;
+}
+
 /* Prepares the lot [from, to); returns how many rows it made. */
 static int
 prepare_lot(WeirApply *apply, int from, int to)
@@ -325,6 +443,8 @@ prepare_lot(WeirApply *apply, int from, int to)
 		prepare_guarded(apply, to, &next, &nrows);
 	else
 		prepare_plainly(apply, to, &next, &nrows);
+	if (apply->dedup != NULL && nrows > 0)
+		nrows = drop_duplicates(apply, nrows);
 	MemoryContextSwitchTo(old);
 	return nrows;
 }
@@ -382,6 +502,8 @@ typedef struct SavedState
 	WeirPartitionWork *work;
 	int			nletters;
 	int			nverdicts;
+	int			naccepted;
+	int			nviolations;
 	WeirStaging staging;
 } SavedState;
 
@@ -393,6 +515,8 @@ save_state(WeirApply *apply, SavedState *saved)
 	memcpy(saved->work, apply->work, sizeof(WeirPartitionWork) * apply->nwork);
 	saved->nletters = apply->letters.count;
 	saved->nverdicts = apply->verdicts.count;
+	saved->naccepted = weir_dedup_accepted(apply->dedup);
+	saved->nviolations = apply->violations.count;
 	saved->staging = weir_stage_current();
 }
 
@@ -403,6 +527,8 @@ restore_state(WeirApply *apply, SavedState *saved)
 	memcpy(apply->work, saved->work, sizeof(WeirPartitionWork) * saved->nwork);
 	apply->letters.count = saved->nletters;
 	apply->verdicts.count = saved->nverdicts;
+	weir_dedup_cut(apply->dedup, saved->naccepted);
+	apply->violations.count = saved->nviolations;
 	weir_stage_restore(saved->staging);
 }
 
@@ -515,6 +641,19 @@ weir_apply_isolating(WeirApply *apply, int from, int to)
 	FreeErrorData(error);
 	weir_apply_isolating(apply, from, middle);
 	weir_apply_isolating(apply, middle, to);
+}
+
+/* Remembers the ids of what was applied. */
+bool
+weir_apply_remember(WeirApply *apply, TransactionId *other)
+{
+	*other = InvalidTransactionId;
+	if (apply->dedup == NULL)
+		return true;
+	if (!weir_dedup_remember(apply->dedup, other))
+		return false;
+	weir_dedup_expire(apply->dedup);
+	return true;
 }
 
 /* Moves partitions to positions beyond their last message. */

@@ -10,6 +10,7 @@
 #include "batch.h"
 #include "catalog.h"
 #include "deadletter.h"
+#include "expect.h"
 #include "runtime.h"
 #include "streak.h"
 #include "verdict.h"
@@ -40,6 +41,10 @@ typedef struct WeirApply
 	int			last_work;		/* index of the partition last looked up */
 	WeirDeadLetters letters;
 	WeirVerdicts verdicts;		/* what gives no row, dead letters too */
+	WeirDedupBatch *dedup;		/* NULL: no event is a duplicate */
+	bool	   *duplicates;		/* replay: messages that are duplicates by now */
+	WeirViolations violations;	/* of expectations */
+	int		   *stopped_at;		/* where to note which message an expectation stops the stream at; or NULL */
 	WeirStreak *streak;			/* events refused alike, also before this batch */
 	WeirStage	stage;			/* where an error that is thrown comes from */
 	const WeirMessage *current; /* the message being worked on alone, or NULL */
@@ -49,6 +54,10 @@ typedef struct WeirApply
 /* Opens the tables, checks the triggers.  The caller has entered the owner's rights. */
 extern void weir_apply_begin(WeirApply *apply, WeirRuntime *runtime, const WeirBatch *batch,
 							 WeirStreak *streak);
+
+/* The same for dead letters, which keep the partitions and offsets they had. */
+extern void weir_apply_begin_replay(WeirApply *apply, WeirRuntime *runtime, const WeirBatch *batch,
+									WeirStreak *streak);
 
 /*
  * The same for messages of one partition whose rows were here before: they
@@ -67,6 +76,13 @@ extern void weir_apply_range(WeirApply *apply, int from, int to);
  * not the fault of a message.
  */
 extern void weir_apply_isolating(WeirApply *apply, int from, int to);
+
+/*
+ * Remembers the ids of what was applied; false if another transaction has
+ * brought one of them meanwhile, so that all is to be rolled back and done
+ * again after the end of *other, if that is valid.
+ */
+extern bool weir_apply_remember(WeirApply *apply, TransactionId *other);
 
 /* Moves partitions to positions beyond their last message. */
 extern void weir_apply_positions(WeirApply *apply);

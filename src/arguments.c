@@ -9,6 +9,8 @@
 #include "catalog/dependency.h"
 #include "compat.h"
 #include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "parser/parser.h"
 #include "utils/lsyscache.h"
 #include "version.h"
 
@@ -58,6 +60,23 @@ weir_arg_own_kafka_stream(FunctionCallInfo fcinfo)
 				 errmsg("stream \"%s\" does not read from Kafka", stream->name),
 				 errhint("It was created without server and topic; use weir.ingest.")));
 	return stream;
+}
+
+/* Returns the tree of an SQL expression. */
+Node *
+weir_arg_expression(const char *parameter, const char *text)
+{
+	List	   *parsed = raw_parser(psprintf("SELECT (%s\n)", text), RAW_PARSE_DEFAULT);
+	SelectStmt *stmt = (SelectStmt *) linitial_node(RawStmt, parsed)->stmt;
+	SelectStmt	bare = {.type = T_SelectStmt};
+
+	bare.targetList = stmt->targetList;
+	if (list_length(parsed) != 1 || !equal(stmt, &bare) || list_length(stmt->targetList) != 1 ||
+		linitial_node(ResTarget, stmt->targetList)->name != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("parameter \"%s\" is not an SQL expression", parameter)));
+	return linitial_node(ResTarget, stmt->targetList)->val;
 }
 
 /* Makes a stream depend on its server. */

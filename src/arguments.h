@@ -9,6 +9,7 @@
 
 #include "catalog.h"
 #include "fmgr.h"
+#include "nodes/nodes.h"
 
 /* 25006 on a standby; 55000 where library and SQL are of different versions. */
 extern void weir_arg_check_server(FunctionCallInfo fcinfo);
@@ -21,6 +22,12 @@ extern WeirStream *weir_arg_own_stream(FunctionCallInfo fcinfo);
 
 /* The same; 55000 unless it reads from Kafka. */
 extern WeirStream *weir_arg_own_kafka_stream(FunctionCallInfo fcinfo);
+
+/*
+ * The tree of an SQL expression that parameter holds: what closes parentheses
+ * and goes on as another clause or statement is refused with 42601.
+ */
+extern Node *weir_arg_expression(const char *parameter, const char *text);
 
 /* Makes a stream depend on its server, as a foreign table does, if it does not yet. */
 extern void weir_arg_depend_on_server(Oid relid, Oid serverid);

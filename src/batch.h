@@ -33,6 +33,7 @@ typedef struct WeirMessage
 	TimestampTz timestamp;		/* valid if has_timestamp */
 	bool		has_timestamp;
 	bool		log_append_time;	/* the broker's clock set the timestamp */
+	bool		was_duplicate;	/* refill: moves the watermark, and gives no row */
 	const char *key;			/* NULL: no key */
 	Size		key_len;
 	const char *value;			/* NULL: tombstone */

@@ -37,7 +37,8 @@
 	"s.max_out_of_orderness, s.max_future, s.idle_timeout, s.start_from, s.paths, " \
 	"s.column_options, s.time_unit, s.metadata, s.tombstones, s.isolation_level, " \
 	"s.on_data_loss, s.parallelism, s.batch_rows, s.batch_bytes, s.batch_interval, " \
-	"s.search_path, s.runs_on, s.cluster_id, s.definition_version, s.commit_to_group"
+	"s.search_path, s.runs_on, s.cluster_id, s.definition_version, s.commit_to_group, " \
+	"s.event_id, s.dedup_ttl, s.ids"
 
 /* Positions of STREAM_COLUMNS, from 1. */
 enum
@@ -46,7 +47,8 @@ enum
 	S_DISORDER, S_MAX_FUTURE, S_IDLE_TIMEOUT, S_START_FROM, S_PATHS,
 	S_COLUMN_OPTIONS, S_TIME_UNIT, S_METADATA, S_TOMBSTONES, S_ISOLATION,
 	S_DATA_LOSS, S_PARALLELISM, S_BATCH_ROWS, S_BATCH_BYTES, S_BATCH_INTERVAL,
-	S_SEARCH_PATH, S_RUNS_ON, S_CLUSTER_ID, S_VERSION, S_COMMIT_TO_GROUP
+	S_SEARCH_PATH, S_RUNS_ON, S_CLUSTER_ID, S_VERSION, S_COMMIT_TO_GROUP,
+	S_EVENT_ID, S_DEDUP_TTL, S_IDS
 };
 
 /* Becomes the superuser with a search_path of its own, and connects to SPI. */
@@ -168,6 +170,9 @@ read_stream(HeapTuple tuple, MemoryContext context)
 	stream->format = weir_catalog_string(tuple, S_FORMAT, context);
 	stream->key_format = weir_catalog_string(tuple, S_KEY_FORMAT, context);
 	stream->key_columns = column_strings(tuple, S_KEY_COLUMNS, context);
+	stream->event_id = column_strings(tuple, S_EVENT_ID, context);
+	stream->dedup_ttl = column_interval(tuple, S_DEDUP_TTL, 0);
+	stream->ids = (Oid) weir_catalog_int32(tuple, S_IDS, InvalidOid);
 	stream->event_time = weir_catalog_string(tuple, S_EVENT_TIME, context);
 	stream->max_out_of_orderness = column_interval(tuple, S_DISORDER, 0);
 	stream->max_future = column_interval(tuple, S_MAX_FUTURE, 0);

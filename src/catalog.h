@@ -32,6 +32,9 @@ typedef struct WeirStream
 	char	   *format;
 	char	   *key_format;
 	List	   *key_columns;	/* of char * */
+	List	   *event_id;		/* of char *; NIL: duplicates are not told */
+	int64		dedup_ttl;		/* microseconds */
+	Oid			ids;			/* table of remembered ids, or InvalidOid */
 	char	   *event_time;		/* column, or NULL: Kafka's timestamp */
 	int64		max_out_of_orderness;	/* microseconds */
 	int64		max_future;
@@ -186,7 +189,8 @@ extern int	weir_catalog_forget_partitions(Oid relid);
  * The batch fence: each batch takes it shared until commit; stop, seek, drop
  * and alter take it exclusively until commit.  The worker fence: one session
  * at a time may be worker N of a stream.  The lane fence: one transaction at a
- * time writes to lane N of a store.
+ * time writes to lane N of a store.  The fence of ids: one transaction at a
+ * time adds to the remembered ids of a stream; it is released right after.
  */
 extern void weir_fence_share(Oid relid);
 extern void weir_fence_exclusive(Oid relid);	/* says whom it waits for, if for long */
@@ -194,5 +198,7 @@ extern void weir_fence_cancel(Oid relid);	/* the same, canceling batches that ru
 extern bool weir_fence_worker(Oid relid, int worker);	/* session lock; false: another has it */
 extern void weir_fence_tasks(void);	/* until commit */
 extern bool weir_fence_lane(Oid relid, int lane, bool wait);	/* until commit; false: another has it */
+extern void weir_fence_ids(Oid relid);
+extern void weir_fence_ids_release(Oid relid);
 
 #endif							/* WEIR_CATALOG_H */

@@ -22,7 +22,7 @@
 #include "window_spec.h"
 
 #define COLUMNS \
-	"SELECT a.view, a.stream, a.query, a.states, a.store, a.finish, a.results, a.trigger_name," \
+	"SELECT a.view, a.stream, a.source, a.query, a.states, a.store, a.finish, a.results, a.trigger_name," \
 	" a.time_window, a.allowed_lateness, a.retention, a.complete_since, a.settings FROM weir_internal.continuous_aggregate a"
 
 static Oid
@@ -80,26 +80,27 @@ read_row(HeapTuple tuple, MemoryContext context)
 {
 	WeirAggregateRow *row = MemoryContextAllocZero(context, sizeof(WeirAggregateRow));
 	bool		isnull;
-	Datum		spec = weir_catalog_column(tuple, 9, &isnull);
+	Datum		spec = weir_catalog_column(tuple, 10, &isnull);
 
 	row->view = oid_column(tuple, 1);
 	row->stream = oid_column(tuple, 2);
-	row->query = oid_column(tuple, 3);
-	row->states = oid_column(tuple, 4);
-	row->store = oid_column(tuple, 5);
-	row->finish = oid_column(tuple, 6);
-	row->results = oid_column(tuple, 7);
-	row->trigger_name = weir_catalog_string(tuple, 8, context);
+	row->source = oid_column(tuple, 3);
+	row->query = oid_column(tuple, 4);
+	row->states = oid_column(tuple, 5);
+	row->store = oid_column(tuple, 6);
+	row->finish = oid_column(tuple, 7);
+	row->results = oid_column(tuple, 8);
+	row->trigger_name = weir_catalog_string(tuple, 9, context);
 	if (!isnull)
 	{
 		weir_window_spec_read(spec, &row->window);
 		row->spec = datum_in(context, spec);
-		row->spec_type = SPI_gettypeid(SPI_tuptable->tupdesc, 9);
+		row->spec_type = SPI_gettypeid(SPI_tuptable->tupdesc, 10);
 	}
-	row->lateness = duration_column(tuple, 10);
-	row->retention = duration_column(tuple, 11);
-	row->complete_since = weir_catalog_int64(tuple, 12, DT_NOBEGIN);
-	row->settings = strings_column(tuple, 13, context);
+	row->lateness = duration_column(tuple, 11);
+	row->retention = duration_column(tuple, 12);
+	row->complete_since = weir_catalog_int64(tuple, 13, DT_NOBEGIN);
+	row->settings = strings_column(tuple, 14, context);
 	return row;
 }
 
@@ -133,14 +134,14 @@ weir_catalog_load_aggregate(WeirAggregateLink link, Oid relid)
 
 /* Returns the one whose batches this trigger takes. */
 WeirAggregateRow *
-weir_catalog_aggregate_of_trigger(Oid stream, const char *trigger_name)
+weir_catalog_aggregate_of_trigger(Oid source, const char *trigger_name)
 {
 	static WeirCatalogStatement statement = {
-		COLUMNS " WHERE a.stream = $1 AND a.trigger_name = $2",
+		COLUMNS " WHERE a.source = $1 AND a.trigger_name = $2",
 		2, {REGCLASSOID, TEXTOID}
 	};
 
-	return load(&statement, (Datum[]) {ObjectIdGetDatum(stream), CStringGetTextDatum(trigger_name)});
+	return load(&statement, (Datum[]) {ObjectIdGetDatum(source), CStringGetTextDatum(trigger_name)});
 }
 
 /* Runs a statement about a stream; returns the OIDs that it gives. */
@@ -177,6 +178,18 @@ weir_catalog_aggregates(Oid stream, bool windowed)
 	return oids_of(&statement, (Datum[]) {ObjectIdGetDatum(stream), BoolGetDatum(windowed)});
 }
 
+/* Returns the views of all aggregates. */
+List *
+weir_catalog_all_aggregates(void)
+{
+	static WeirCatalogStatement statement = {
+		"SELECT view FROM weir_internal.continuous_aggregate ORDER BY view",
+		0
+	};
+
+	return oids_of(&statement, NULL);
+}
+
 /* Returns the relations of the aggregates over a stream that are its owner's: all but the stores. */
 List *
 weir_catalog_aggregate_relations(Oid stream)
@@ -209,26 +222,26 @@ weir_catalog_add_aggregate(const WeirAggregateRow *row, Datum spec, bool no_spec
 						   Datum lateness, Datum retention, bool no_retention)
 {
 	WeirCatalogStatement statement = {
-		"INSERT INTO weir_internal.continuous_aggregate (view, stream, query, states, store, finish, results,"
+		"INSERT INTO weir_internal.continuous_aggregate (view, stream, source, query, states, store, finish, results,"
 		" trigger_name, time_window, allowed_lateness, retention, complete_since, settings)"
-		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
-		13, {REGCLASSOID, REGCLASSOID, REGCLASSOID, REGCLASSOID, REGCLASSOID, REGCLASSOID, REGCLASSOID,
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+		14, {REGCLASSOID, REGCLASSOID, REGCLASSOID, REGCLASSOID, REGCLASSOID, REGCLASSOID, REGCLASSOID, REGCLASSOID,
 		TEXTOID, InvalidOid, INTERVALOID, INTERVALOID, TIMESTAMPTZOID, TEXTARRAYOID}
 	};
 	Datum		values[] = {
-		ObjectIdGetDatum(row->view), ObjectIdGetDatum(row->stream), ObjectIdGetDatum(row->query),
+		ObjectIdGetDatum(row->view), ObjectIdGetDatum(row->stream), ObjectIdGetDatum(row->source), ObjectIdGetDatum(row->query),
 		ObjectIdGetDatum(row->states), ObjectIdGetDatum(row->store), ObjectIdGetDatum(row->finish),
 		ObjectIdGetDatum(row->results), CStringGetTextDatum(row->trigger_name), spec, lateness, retention,
 		TimestampTzGetDatum(row->complete_since), strings_array(row->settings)
 	};
-	char		nulls[] = "             ";
+	char		nulls[] = "              ";
 	WeirCatalogSession session;
 
-	nulls[6] = OidIsValid(row->results) ? ' ' : 'n';
-	nulls[8] = no_spec ? 'n' : ' ';
-	nulls[10] = no_retention ? 'n' : ' ';
+	nulls[7] = OidIsValid(row->results) ? ' ' : 'n';
+	nulls[9] = no_spec ? 'n' : ' ';
+	nulls[11] = no_retention ? 'n' : ' ';
 	weir_catalog_enter(&session);
-	statement.argtypes[8] = get_atttype(get_relname_relid("continuous_aggregate", get_namespace_oid("weir_internal", false)), 9);
+	statement.argtypes[9] = get_atttype(get_relname_relid("continuous_aggregate", get_namespace_oid("weir_internal", false)), 10);
 	weir_catalog_execute(&statement, values, nulls, SPI_OK_INSERT);
 	weir_catalog_leave(&session);
 }
@@ -288,12 +301,12 @@ weir_catalog_add_late_event(Oid view, TimestampTz window_start, TimestampTz wind
 	weir_catalog_leave(&session);
 }
 
-/* Returns a number for the names of a new aggregate's relations. */
+/* Returns a number for the names of a new derived object's relations. */
 int64
-weir_catalog_next_aggregate(void)
+weir_catalog_next_derived(void)
 {
 	static WeirCatalogStatement statement = {
-		"SELECT pg_catalog.nextval('weir_internal.aggregate_number')", 0
+		"SELECT pg_catalog.nextval('weir_internal.derived_number')", 0
 	};
 	WeirCatalogSession session;
 	int64		number;
@@ -305,13 +318,22 @@ weir_catalog_next_aggregate(void)
 	return number;
 }
 
-/* Returns the greatest event time before what is staged, or the greatest so far, as a snapshot sees it. */
+/*
+ * Returns the greatest event time before what is staged, or the greatest so
+ * far, as a snapshot sees it.  What a crash has emptied and Kafka does not
+ * give back is not staged, nor counts what was before it.
+ */
 TimestampTz
 weir_catalog_seen_at(Oid stream, bool staged, Snapshot snapshot)
 {
 	static WeirCatalogStatement statement = {
 		"SELECT max(CASE WHEN $2 THEN coalesce((SELECT c.seen FROM weir_internal.chunk_checkpoint c"
-		"	WHERE c.stream = p.stream AND c.partition = p.partition ORDER BY c.first_offset LIMIT 1), p.seen)"
+		"	JOIN weir_internal.stream s ON s.stream = c.stream"
+		"	JOIN weir_internal.staging_marker m ON m.stream = s.stream AND m.generation = s.staging_generation"
+		"	WHERE c.stream = p.stream AND c.partition = p.partition AND c.first_offset >= coalesce("
+		"		(SELECT max(r.until_offset) FROM weir_internal.refill r"
+		"		WHERE r.stream = p.stream AND r.partition = p.partition), 0)"
+		"	ORDER BY c.first_offset LIMIT 1), p.seen)"
 		" ELSE p.seen END) FROM weir_internal.stream_partition p WHERE p.stream = $1",
 		2, {REGCLASSOID, BOOLOID}
 	};

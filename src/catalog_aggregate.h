@@ -17,7 +17,8 @@
 typedef struct WeirAggregateRow
 {
 	Oid			view;			/* what users read */
-	Oid			stream;
+	Oid			stream;			/* where its events come from */
+	Oid			source;			/* what its query reads: that, or a table made of it */
 	Oid			query;			/* view: the user's query, as PostgreSQL keeps it */
 	Oid			states;			/* foreign table: groups in open windows, finished */
 	Oid			store;			/* table: their states */
@@ -44,17 +45,20 @@ typedef enum WeirAggregateLink
 /* Returns the row with this relation in that column, or NULL; in the current context. */
 extern WeirAggregateRow *weir_catalog_load_aggregate(WeirAggregateLink link, Oid relid);
 
-/* Returns the one whose batches this trigger of a stream takes, or NULL. */
-extern WeirAggregateRow *weir_catalog_aggregate_of_trigger(Oid stream, const char *trigger_name);
+/* Returns the one whose batches this trigger of a source takes, or NULL. */
+extern WeirAggregateRow *weir_catalog_aggregate_of_trigger(Oid source, const char *trigger_name);
 
 /* Returns the views of the aggregates over a stream, or of those with windows. */
 extern List *weir_catalog_aggregates(Oid stream, bool windowed);
 
+/* Returns the views of all aggregates. */
+extern List *weir_catalog_all_aggregates(void);
+
 /* Returns the relations of the aggregates over a stream that are its owner's: all but the stores. */
 extern List *weir_catalog_aggregate_relations(Oid stream);
 
-/* Returns a number for the names of a new aggregate's relations. */
-extern int64 weir_catalog_next_aggregate(void);
+/* Returns a number for the names of a new derived object's relations. */
+extern int64 weir_catalog_next_derived(void);
 
 /* Adds a row; spec, lateness and retention are SQL values, NULL where nulls says so. */
 extern void weir_catalog_add_aggregate(const WeirAggregateRow *row, Datum spec, bool no_spec,

@@ -195,26 +195,26 @@ weir_catalog_add_dead_letters(Oid stream, const WeirBatch *batch, const WeirDead
 
 /* Marks dead letters as replayed. */
 void
-weir_catalog_mark_replayed(int n, const int64 *ids, bytea **values)
+weir_catalog_mark_replayed(int n, const int64 *ids, bytea **values, const bool *rowless)
 {
 	WeirCatalogSession session;
 
 	weir_catalog_enter(&session);
 	for (int i = 0; i < n; i++)
 	{
-		Oid			argtypes[2] = {INT8OID, BYTEAOID};
-		Datum		args[2] = {Int64GetDatum(ids[i]), PointerGetDatum(values[i])};
+		Oid			argtypes[3] = {INT8OID, BYTEAOID, BOOLOID};
+		Datum		args[3] = {Int64GetDatum(ids[i]), PointerGetDatum(values[i]), BoolGetDatum(rowless[i])};
 
 		if (SPI_execute_with_args("UPDATE weir_internal.dead_letter d SET replayed_at = clock_timestamp(),"
 								  " replayed_value = $2, replayed_generation = s.staging_generation,"
 								  " replayed_watermark = greatest(p.watermark, p.floor),"
 								  " replayed_chunk = (SELECT c.chunk FROM weir_internal.chunk c"
-								  " WHERE c.stream = s.stream AND c.closed_at IS NULL"
+								  " WHERE c.stream = s.stream AND c.closed_at IS NULL AND NOT $3"
 								  " ORDER BY c.created_at DESC LIMIT 1)"
 								  " FROM weir_internal.stream s, weir_internal.stream_partition p"
 								  " WHERE d.id = $1 AND d.replayed_at IS NULL AND s.stream = d.stream"
 								  " AND p.stream = d.stream AND p.partition = d.partition",
-								  2, argtypes, args, values[i] == NULL ? " n" : "  ",
+								  3, argtypes, args, values[i] == NULL ? " n " : "   ",
 								  false, 0) != SPI_OK_UPDATE)
 			elog(ERROR, "could not mark dead letter " INT64_FORMAT, ids[i]);
 		if (SPI_processed != 1)

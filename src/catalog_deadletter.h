@@ -15,7 +15,7 @@ extern void weir_catalog_add_dead_letters(Oid stream, const WeirBatch *batch,
 										  const WeirDeadLetters *letters);
 
 /* Marks dead letters as replayed; values are what was sent where a transform changed it, else NULL. */
-extern void weir_catalog_mark_replayed(int n, const int64 *ids, bytea **values);
+extern void weir_catalog_mark_replayed(int n, const int64 *ids, bytea **values, const bool *rowless);
 
 /* A dead letter that was replayed, and the row it gave. */
 typedef struct WeirReplayed

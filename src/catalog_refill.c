@@ -44,16 +44,22 @@ weir_catalog_staging_is_marked(Oid relid)
 	return weir_catalog_execute_for(&statement, relid, SPI_OK_SELECT);
 }
 
-/* Are staged rows of a stream lost, or not all back yet? */
+/* Will staged rows of a stream that are lost come back, and are not all back yet? */
 bool
 weir_catalog_refill_is_due(Oid relid)
 {
 	static WeirCatalogStatement statement = {
-		"SELECT FROM weir_internal.refill WHERE stream = $1 LIMIT 1",
+		"SELECT FROM weir_internal.stream s WHERE s.stream = $1 AND s.topic IS NOT NULL AND ("
+		" NOT EXISTS (SELECT FROM weir_internal.staging_marker m"
+		"	WHERE m.stream = s.stream AND m.generation = s.staging_generation)"
+		" OR EXISTS (SELECT FROM weir_internal.refill_status r WHERE r.stream = s.stream AND r.readable)"
+		" OR EXISTS (SELECT FROM weir_internal.chunk c JOIN weir_internal.dead_letter d ON d.replayed_chunk = c.chunk"
+		"	WHERE c.stream = s.stream AND d.partition >= 0 AND d.replayed_generation < s.staging_generation"
+		"	AND (c.closed_at IS NULL OR c.closed_at + s.retention > pg_catalog.clock_timestamp())))",
 		1, {REGCLASSOID}
 	};
 
-	return !weir_catalog_staging_is_marked(relid) || weir_catalog_execute_for(&statement, relid, SPI_OK_SELECT);
+	return weir_catalog_execute_for(&statement, relid, SPI_OK_SELECT);
 }
 
 /* Marks the staging table of a stream. */
@@ -114,6 +120,19 @@ plan_ranges(Oid relid)
 
 	weir_catalog_execute_for(&forget, relid, SPI_OK_DELETE);
 	weir_catalog_execute_for(&plan, relid, SPI_OK_INSERT);
+}
+
+/* Forgets where rows began that no topic has: what was before the next ones is not staged any more. */
+static void
+forget_ingested(Oid relid)
+{
+	static WeirCatalogStatement statement = {
+		"DELETE FROM weir_internal.chunk_checkpoint c USING weir_internal.stream s"
+		" WHERE s.stream = $1 AND c.stream = s.stream AND (c.partition < 0 OR s.topic IS NULL)",
+		1, {REGCLASSOID}
+	};
+
+	weir_catalog_execute_for(&statement, relid, SPI_OK_DELETE);
 }
 
 /* Returns statements that leave children alone which have rows of Kafka's all the same. */
@@ -187,6 +206,7 @@ weir_catalog_plan_refill(Oid relid)
 		return;
 	weir_catalog_execute_for(&count, relid, SPI_OK_UPDATE);
 	plan_ranges(relid);
+	forget_ingested(relid);
 	spare_filled_children(relid);
 	weir_catalog_mark_staging(relid);
 }

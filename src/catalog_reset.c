@@ -23,6 +23,7 @@ weir_catalog_reset(Oid relid)
 		{"DELETE FROM weir_internal.verdict WHERE stream = $1", 1, {REGCLASSOID}},
 		{"DELETE FROM weir_internal.refill WHERE stream = $1", 1, {REGCLASSOID}},
 		{"DELETE FROM weir_internal.watermark_floor WHERE stream = $1", 1, {REGCLASSOID}},
+		{"DELETE FROM weir_internal.expectation_failure WHERE stream = $1", 1, {REGCLASSOID}},
 	};
 	static WeirCatalogStatement updates[] = {
 		{"UPDATE weir_internal.dead_letter SET replayed_chunk = NULL"
@@ -33,6 +34,8 @@ weir_catalog_reset(Oid relid)
 		" replayed = 0, late = 0, last_timestamp = NULL WHERE stream = $1", 1, {REGCLASSOID}},
 		/* a crash after this finds what it leaves behind, and nothing from before */
 		{"UPDATE weir_internal.stream SET held_watermark = DEFAULT, staging_generation = staging_generation + 1"
+		" WHERE stream = $1", 1, {REGCLASSOID}},
+		{"UPDATE weir_internal.expectation SET since_partitions = '{}', since_offsets = '{}', judged_before = 0"
 		" WHERE stream = $1", 1, {REGCLASSOID}},
 	};
 

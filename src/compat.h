@@ -13,6 +13,7 @@
 #error "pg_weir needs PostgreSQL 15 to 18"
 #endif
 
+#include "catalog/heap.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_foreign_server.h"
@@ -56,12 +57,39 @@ weir_insert_index_tuples(ResultRelInfo *info, TupleTableSlot *slot, EState *esta
 		);
 }
 
+/* Begins to read a table in the order of an index. */
+#if PG_VERSION_NUM >= 180000
+#define weir_index_beginscan(table, index, snapshot, nkeys) \
+	index_beginscan((table), (index), (snapshot), NULL, (nkeys), 0)
+#else
+#define weir_index_beginscan(table, index, snapshot, nkeys) \
+	index_beginscan((table), (index), (snapshot), (nkeys), 0)
+#endif
+
 /* Maps columns of one table to those of another by their names. */
 #if PG_VERSION_NUM >= 160000
 #define weir_attrmap_by_name(from, to) build_attrmap_by_name((from), (to), false)
 #else
 #define weir_attrmap_by_name(from, to) build_attrmap_by_name((from), (to))
 #endif
+
+/* Adds a CHECK constraint to a table that binds neither its children nor, as it is empty, anybody else. */
+static inline void
+weir_add_check(Relation relation, const char *name, Node *condition)
+{
+	Constraint *constraint = makeNode(Constraint);
+
+	constraint->contype = CONSTR_CHECK;
+	constraint->conname = pstrdup(name);
+	constraint->location = -1;
+	constraint->cooked_expr = nodeToString(condition);
+	constraint->is_no_inherit = true;
+	constraint->initially_valid = true;
+#if PG_VERSION_NUM >= 180000
+	constraint->is_enforced = true;
+#endif
+	AddRelationNewConstraints(relation, NIL, list_make1(constraint), false, true, false, NULL);
+}
 
 /* Builds an index on a table as part of another command. */
 static inline ObjectAddress

@@ -160,6 +160,7 @@ fill_message(WeirMessage *message, rd_kafka_message_t *rkm)
 	message->offset = rkm->offset;
 	message->has_timestamp = type != RD_KAFKA_TIMESTAMP_NOT_AVAILABLE && ms != -1;
 	message->log_append_time = type == RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME;
+	message->was_duplicate = false;
 	message->timestamp = 0;
 	if (message->has_timestamp)
 	{

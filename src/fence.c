@@ -24,7 +24,8 @@
 #define FENCE_BATCH 0x5701		/* locktag_field4 of the fences */
 #define FENCE_WORKER 0x5702
 #define FENCE_LANE 0x5703
-#define FENCE_TASKS 0x5704
+#define FENCE_IDS 0x5704
+#define FENCE_TASKS 0x5705
 
 /* After waiting for so long the user is told why. */
 #define PATIENCE_MS 2000
@@ -180,4 +181,22 @@ weir_fence_tasks(void)
 	LOCKTAG		tag = fence_tag(InvalidOid, 0, FENCE_TASKS);
 
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+}
+
+/* Becomes the one transaction that adds to a table of ids, until it says so or ends. */
+void
+weir_fence_ids(Oid relid)
+{
+	LOCKTAG		tag = fence_tag(relid, 0, FENCE_IDS);
+
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+}
+
+/* Lets others add. */
+void
+weir_fence_ids_release(Oid relid)
+{
+	LOCKTAG		tag = fence_tag(relid, 0, FENCE_IDS);
+
+	(void) LockRelease(&tag, ExclusiveLock, false);
 }

@@ -18,6 +18,7 @@ int			weir_batch_interval = 5;
 int			weir_batch_timeout = 0;
 int			weir_lock_timeout = 10000;
 int			weir_worker_memory = 64;
+int			weir_dedup_memory = 256 * 1024;
 bool		weir_synchronous_commit = false;
 int			weir_dead_letter_retention = 7 * 24 * 3600;
 int			weir_probe_timeout = 3000;
@@ -76,6 +77,11 @@ define_workers(bool preloaded)
 							"Half of it bounds what is fetched from Kafka ahead of time, a quarter the batch. Takes effect when a worker starts.",
 							&weir_worker_memory, 64, 8, 64 * 1024,
 							PGC_SIGHUP, GUC_UNIT_MB, NULL, NULL, NULL);
+	DefineCustomIntVariable("weir.dedup_memory",
+							"Sets how much memory each process may use to tell duplicates by event_id.",
+							"A remembered id takes 11 to 14 bytes. What does not fit is looked up in the table, which is slower, not less exact. Each worker of a stream has it all; so has a session that ingests much.",
+							&weir_dedup_memory, 256 * 1024, 64, MAX_KILOBYTES,
+							PGC_USERSET, GUC_UNIT_KB, NULL, NULL, NULL);
 	DefineCustomBoolVariable("weir.synchronous_commit",
 							 "Makes stream workers wait for WAL to reach the disk at every commit.",
 							 "Off is safe: offsets and results are in the same transaction, so what a crash takes back is read from Kafka again. Turn it on if others act on the rows and must never see them repeated.",

@@ -16,6 +16,7 @@ extern int	weir_batch_interval;	/* ms */
 extern int	weir_batch_timeout; /* ms; 0: none */
 extern int	weir_lock_timeout;	/* ms; 0: none */
 extern int	weir_worker_memory; /* MB */
+extern int	weir_dedup_memory;	/* kB */
 extern bool weir_synchronous_commit;
 extern int	weir_dead_letter_retention; /* s */
 extern int	weir_probe_timeout; /* ms */

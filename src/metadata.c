@@ -23,6 +23,7 @@ static const char *const column_names[WEIR_NUM_METADATA_COLUMNS] = {
 	[WEIR_COLUMN_TOPIC] = "_topic",
 	[WEIR_COLUMN_INGESTED_AT] = "_ingested_at",
 	[WEIR_COLUMN_TOMBSTONE] = "_tombstone",
+	[WEIR_COLUMN_VIOLATIONS] = "_violations",
 };
 
 static const Oid column_types[WEIR_NUM_METADATA_COLUMNS] = {
@@ -36,6 +37,7 @@ static const Oid column_types[WEIR_NUM_METADATA_COLUMNS] = {
 	[WEIR_COLUMN_TOPIC] = TEXTOID,
 	[WEIR_COLUMN_INGESTED_AT] = TIMESTAMPTZOID,
 	[WEIR_COLUMN_TOMBSTONE] = BOOLOID,
+	[WEIR_COLUMN_VIOLATIONS] = TEXTARRAYOID,
 };
 
 /* Returns the name of a metadata column. */
@@ -129,6 +131,7 @@ weir_metadata_fill(const WeirMetadata *metadata, const WeirBatch *batch,
 	SET(WEIR_COLUMN_TOPIC, batch->topic == NULL, CStringGetTextDatum(batch->topic));
 	SET(WEIR_COLUMN_INGESTED_AT, false, TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()));
 	SET(WEIR_COLUMN_TOMBSTONE, false, BoolGetDatum(message->value == NULL));
+	SET(WEIR_COLUMN_VIOLATIONS, true, (Datum) 0);
 
 	if (metadata->attnos[WEIR_COLUMN_KEY] != 0)
 	{

@@ -23,6 +23,7 @@ typedef enum WeirMetadataColumn
 	WEIR_COLUMN_TOPIC,
 	WEIR_COLUMN_INGESTED_AT,
 	WEIR_COLUMN_TOMBSTONE,
+	WEIR_COLUMN_VIOLATIONS,		/* of expectations that keep; filled by expect.c */
 	WEIR_NUM_METADATA_COLUMNS
 } WeirMetadataColumn;
 

@@ -33,6 +33,30 @@ is_portable(Oid type)
 		type != REGDICTIONARYOID && type != REGCOLLATIONOID;
 }
 
+/* Do equal values of this type have equal bytes? */
+bool
+weir_pack_is_exact(Oid type, Oid collation)
+{
+	switch (type)
+	{
+		case BOOLOID:
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+		case UUIDOID:
+		case DATEOID:
+		case TIMESTAMPOID:
+		case TIMESTAMPTZOID:
+		case BYTEAOID:
+			return true;
+		case TEXTOID:
+		case VARCHAROID:
+			return !OidIsValid(collation) || get_collation_isdeterministic(collation);
+		default:
+			return false;
+	}
+}
+
 /* Makes a packer for a type. */
 void
 weir_packer_init(WeirPacker *packer, Oid type)

@@ -41,6 +41,9 @@ typedef struct WeirUnpack
 	const char *end;
 } WeirUnpack;
 
+/* Do equal values of this type have equal bytes?  A domain's base type is asked for. */
+extern bool weir_pack_is_exact(Oid type, Oid collation);
+
 /* Makes a packer for a type, in the current context. */
 extern void weir_packer_init(WeirPacker *packer, Oid type);
 

@@ -127,27 +127,29 @@ note_range(WeirRuntime *runtime, const WeirPartitionWork *work)
 	MemoryContextSwitchTo(old);
 }
 
-/* Moves windows that are over, as the stream's owner. */
-static void
-close_windows(WeirRuntime *runtime)
+/* Moves windows that are over, as the stream's owner; false if there may be more of them. */
+static bool
+close_windows(const WeirStream *stream, List *windowed)
 {
 	WeirOwnerSession session;
+	bool		done = true;
 	ListCell   *cell;
 
-	if (runtime->windowed == NIL)
-		return;
+	if (windowed == NIL)
+		return true;
 	CommandCounterIncrement();
-	enter_owner(runtime->stream, &session);
-	foreach(cell, runtime->windowed)
+	enter_owner(stream, &session);
+	foreach(cell, windowed)
 	{
 		WeirAggregate *aggregate = weir_aggregate_get(WEIR_AGGREGATE_VIEW, lfirst_oid(cell));
 
 		if (aggregate == NULL)
 			continue;
-		weir_aggregate_close_windows(aggregate);
+		done &= weir_aggregate_close_windows(aggregate);
 		weir_aggregate_release(aggregate);
 	}
 	weir_owner_leave(&session);
+	return done;
 }
 
 /* Saves what the batch did besides its rows; false if a partition has moved meanwhile. */
@@ -175,13 +177,17 @@ save(WeirApply *apply, WeirCounts *counts)
 	}
 	weir_verdict_log(&apply->verdicts, relid, apply->runtime->chunk);
 	weir_catalog_add_dead_letters(relid, apply->batch, &apply->letters);
-	close_windows(apply->runtime);
+	weir_expect_save(&apply->violations, relid);
+	(void) close_windows(apply->runtime->stream, apply->runtime->windowed);
 	purge_sometimes();
 	return true;
 }
 
 /* The worker's streak; it has one stream. */
 static WeirStreak streak;
+
+/* Index of the message that an expectation stops the worker's batch at; -1: none does. */
+static int	stopped_at = -1;
 
 /*
  * Keeps a stream's definition as it is until commit.  The table is locked
@@ -195,23 +201,31 @@ enter_stream(Oid stream)
 	LockRelationOid(stream, RowExclusiveLock);
 }
 
-/* Runs a batch within the current transaction; false if a partition has moved meanwhile. */
-static bool
+/* The transaction whose end a batch is to wait for before it is tried again. */
+static TransactionId awaited = InvalidTransactionId;
+
+/* Runs a batch within the current transaction; unless it returns WEIR_APPLIED, that is to be rolled back. */
+static WeirOutcome
 run(WeirRuntime *runtime, WeirBatch *batch, bool isolating, WeirCounts *counts)
 {
 	WeirOwnerSession session;
 	WeirApply	apply;
+	bool		alone;
 
 	weir_apply_begin(&apply, runtime, batch, &streak);
+	apply.stopped_at = &stopped_at;
 	enter_owner(runtime->stream, &session);
 	if (isolating)
 		weir_apply_isolating(&apply, 0, batch->nmessages);
 	else
 		weir_apply_range(&apply, 0, batch->nmessages);
+	alone = weir_apply_remember(&apply, &awaited);
 	weir_owner_leave(&session);
 	weir_apply_positions(&apply);
 	weir_apply_end(&apply);
-	return save(&apply, counts);
+	if (!alone)
+		return WEIR_AGAIN;
+	return save(&apply, counts) ? WEIR_APPLIED : WEIR_CHANGED;
 }
 
 /* Has a batch canceled that takes too long, from now on. */
@@ -227,12 +241,14 @@ static WeirOutcome
 try_batch(Oid stream, int64 version, WeirBatch *batch, bool isolating, WeirCounts *counts)
 {
 	WeirRuntime *runtime;
-	bool		unmoved;
+	WeirOutcome outcome;
 
 	StartTransactionCommand();
 	set_timer();
 	(void) set_config_option("synchronous_commit", weir_synchronous_commit ? "on" : "off",
 							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+	weir_dedup_wait(awaited);	/* with no lock that others may want */
+	awaited = InvalidTransactionId;
 	enter_stream(stream);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	runtime = weir_runtime_get(stream);
@@ -242,15 +258,13 @@ try_batch(Oid stream, int64 version, WeirBatch *batch, bool isolating, WeirCount
 		AbortCurrentTransaction();
 		return WEIR_CHANGED;
 	}
-	unmoved = run(runtime, batch, isolating, counts);
+	outcome = run(runtime, batch, isolating, counts);
 	PopActiveSnapshot();
-	if (!unmoved)
-	{
+	if (outcome == WEIR_APPLIED)
+		CommitTransactionCommand();
+	else
 		AbortCurrentTransaction();
-		return WEIR_CHANGED;
-	}
-	CommitTransactionCommand();
-	return WEIR_APPLIED;
+	return outcome;
 }
 
 /* Tries a batch and catches its error, as a copy in context. */
@@ -287,6 +301,21 @@ try_catching(Oid stream, int64 version, WeirBatch *batch, bool isolating,
 	return outcome;
 }
 
+/* The same, again as long as others bring the same event ids at the same time. */
+static WeirOutcome
+try_alone(Oid stream, int64 version, WeirBatch *batch, bool isolating,
+		  WeirCounts *counts, MemoryContext context, ErrorData **error)
+{
+	WeirOutcome outcome;
+
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		outcome = try_catching(stream, version, batch, isolating, counts, context, error);
+	} while (outcome == WEIR_AGAIN);
+	return outcome;
+}
+
 /*
  * Takes back what earlier batches did to the events of a streak that has
  * reached its limit; not if somebody has stopped or moved the stream since.
@@ -309,6 +338,20 @@ rewind_streak(Oid stream, int64 version)
 	MemoryContextSwitchTo(context);
 }
 
+/* Applies what came before a message that stops the stream, so that whoever passes over that one misses nothing. */
+static void
+apply_before(Oid stream, int64 version, const WeirBatch *batch, int nmessages)
+{
+	WeirBatch	before = *batch;
+	WeirCounts	counts;
+	ErrorData  *error;
+
+	before.nmessages = nmessages;
+	before.npositions = 0;
+	/* where this fails, too, nothing is applied */
+	(void) try_catching(stream, version, &before, true, &counts, CurrentMemoryContext, &error);
+}
+
 /* Applies a batch of Kafka messages in a transaction of its own. */
 WeirOutcome
 weir_pipeline_apply(Oid stream, int64 version, WeirBatch *batch,
@@ -317,14 +360,17 @@ weir_pipeline_apply(Oid stream, int64 version, WeirBatch *batch,
 	MemoryContext context = CurrentMemoryContext;
 	WeirOutcome outcome;
 
-	outcome = try_catching(stream, version, batch, false, counts, context, error);
+	stopped_at = -1;
+	outcome = try_alone(stream, version, batch, false, counts, context, error);
 	if (outcome == WEIR_BROKEN && weir_error_fate((*error)->sqlerrcode) == WEIR_FATE_DATA)
 	{
 		FreeErrorData(*error);
-		outcome = try_catching(stream, version, batch, true, counts, context, error);
+		outcome = try_alone(stream, version, batch, true, counts, context, error);
 		if (outcome == WEIR_BROKEN && (*error)->sqlerrcode == ERRCODE_TRIGGERED_ACTION_EXCEPTION)
 			rewind_streak(stream, version);
 	}
+	if (outcome == WEIR_BROKEN && stopped_at > 0)
+		apply_before(stream, version, batch, stopped_at);
 	return outcome;
 }
 
@@ -388,6 +434,26 @@ weir_pipeline_leave_out(Oid stream, int64 version, int n, const int32 *partition
 	MemoryContextSwitchTo(context);
 }
 
+/* Moves windows that are over while there are no batches, in a transaction of its own. */
+bool
+weir_pipeline_close(Oid stream, int64 version)
+{
+	MemoryContext context = CurrentMemoryContext;
+	WeirStream *latest;
+	bool		done = true;
+
+	StartTransactionCommand();
+	enter_stream(stream);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	latest = weir_catalog_load_stream(stream, true);
+	if (latest != NULL && latest->version == version)
+		done = close_windows(latest, weir_catalog_aggregates(stream, true));
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+	return done;
+}
+
 /* Lets go of old dead letters while there are no batches, in a transaction of its own. */
 void
 weir_pipeline_purge(void)
@@ -428,17 +494,22 @@ assign_offsets(WeirRuntime *runtime, int32 partition, WeirBatch *batch)
 	}
 }
 
-/* Runs a batch in the caller's transaction with isolation, cleaning up after errors. */
-static void
-run_in_session(WeirRuntime *runtime, WeirApply *apply, WeirBatch *batch)
+/*
+ * Runs a batch in the caller's transaction with isolation, cleaning up after
+ * errors; false if it is to be rolled back and run again when *other has ended.
+ */
+static bool
+run_in_session(WeirRuntime *runtime, WeirApply *apply, WeirBatch *batch, TransactionId *other)
 {
 	WeirOwnerSession session;
 	WeirStaging staging = weir_stage_current();
+	volatile bool alone = false;
 
 	PG_TRY();
 	{
 		enter_owner(runtime->stream, &session);
 		weir_apply_isolating(apply, 0, batch->nmessages);
+		alone = weir_apply_remember(apply, other);
 		weir_owner_leave(&session);
 	}
 	PG_CATCH();
@@ -449,6 +520,7 @@ run_in_session(WeirRuntime *runtime, WeirApply *apply, WeirBatch *batch)
 	}
 	PG_END_TRY();
 	weir_apply_end(apply);
+	return alone;
 }
 
 /* Returns the runtime of a stream that a session wants to send messages through. */
@@ -464,41 +536,102 @@ runtime_for_session(Oid stream)
 	return runtime;
 }
 
+/* Applies payloads once; false if that is to be rolled back and done again when *other has ended. */
+static bool
+ingest_once(WeirRuntime *runtime, WeirBatch *batch, TimestampTz least_watermark,
+			WeirCounts *counts, TransactionId *other)
+{
+	WeirApply	apply;
+
+	weir_apply_begin(&apply, runtime, batch, palloc0(sizeof(WeirStreak)));
+	apply.least_watermark = least_watermark;
+	if (!run_in_session(runtime, &apply, batch, other))
+		return false;
+	if (!save(&apply, counts))
+		elog(ERROR, "a partition of stream \"%s\" moved under its lock", runtime->stream->name);
+	return true;
+}
+
+/*
+ * The same below a subtransaction: where another session brings the same event
+ * ids at the same time, and was faster, it is done again.
+ */
+static void
+ingest_until_alone(WeirRuntime *runtime, WeirBatch *batch, TimestampTz least_watermark, WeirCounts *counts)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool done = false;
+
+	while (!done)
+	{
+		TransactionId other = InvalidTransactionId;
+		ErrorData  *error;
+
+		BeginInternalSubTransaction(NULL);
+		MemoryContextSwitchTo(context);
+		PG_TRY();
+		{
+			done = ingest_once(runtime, batch, least_watermark, counts, &other);
+		}
+		PG_CATCH();
+		{
+			MemoryContextSwitchTo(context);
+			error = CopyErrorData();
+			FlushErrorState();
+			RollbackAndReleaseCurrentSubTransaction();
+			MemoryContextSwitchTo(context);
+			CurrentResourceOwner = owner;
+			ReThrowError(error);
+		}
+		PG_END_TRY();
+		if (done)
+			ReleaseCurrentSubTransaction();
+		else
+			RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		weir_dedup_wait(other);
+	}
+}
+
 /* Applies payloads in the caller's transaction. */
 void
 weir_pipeline_ingest(Oid stream, int32 partition, WeirBatch *batch, WeirCounts *counts)
 {
 	WeirRuntime *runtime = runtime_for_session(stream);
 	TimestampTz least_watermark = DT_NOBEGIN;
-	WeirApply	apply;
+	TransactionId other;
 
+	/* before there are rows again that a crash has not emptied */
+	weir_refill_plan(stream);
 	assign_offsets(runtime, partition, batch);
 	if (partition == WEIR_INGEST_PARTITION)
 		least_watermark = weir_catalog_stream_watermark(stream);
-	weir_apply_begin(&apply, runtime, batch, palloc0(sizeof(WeirStreak)));
-	apply.least_watermark = least_watermark;
-	run_in_session(runtime, &apply, batch);
+	if (runtime->dedup == NULL)
+		(void) ingest_once(runtime, batch, least_watermark, counts, &other);
+	else
+		ingest_until_alone(runtime, batch, least_watermark, counts);
 	if (runtime->stream->topic == NULL)
 		weir_rotate_at_commit(stream);	/* there is no worker to do it */
-	if (!save(&apply, counts))
-		elog(ERROR, "partition %d of stream \"%s\" moved under its lock",
-			 partition, runtime->stream->name);
 }
 
 /* Sends dead letters through again in the caller's transaction. */
 void
-weir_pipeline_replay(Oid stream, WeirBatch *batch, bool *failed)
+weir_pipeline_replay(Oid stream, WeirBatch *batch, bool *failed, bool *duplicate)
 {
 	WeirRuntime *runtime = runtime_for_session(stream);
 	WeirApply	apply;
 	WeirCounts	counts;
+	TransactionId other;
 
 	/* before there are rows again that a crash has not emptied */
 	weir_refill_plan(stream);
-	weir_apply_begin(&apply, runtime, batch, palloc0(sizeof(WeirStreak)));
-	apply.replay = true;
-	run_in_session(runtime, &apply, batch);
+	weir_apply_begin_replay(&apply, runtime, batch, palloc0(sizeof(WeirStreak)));
+	if (!run_in_session(runtime, &apply, batch, &other))
+		elog(ERROR, "somebody else brought events of stream \"%s\" under its fence", runtime->stream->name);
 
+	memcpy(duplicate, apply.duplicates, sizeof(bool) * batch->nmessages);
 	memset(failed, 0, sizeof(bool) * batch->nmessages);
 	for (int i = 0; i < apply.letters.count; i++)
 		failed[apply.letters.items[i].message - batch->messages] = true;

@@ -25,7 +25,8 @@ typedef enum WeirOutcome
 	WEIR_APPLIED,				/* committed */
 	WEIR_CHANGED,				/* the stream was stopped, dropped or altered, or another worker was faster: nothing done; load anew */
 	WEIR_RETRY,					/* environment error: nothing done; the same batch may be tried again */
-	WEIR_BROKEN					/* definition error: nothing done */
+	WEIR_BROKEN,				/* definition error: nothing done */
+	WEIR_AGAIN					/* another transaction has brought the same event id: never returned */
 } WeirOutcome;
 
 /*
@@ -56,6 +57,13 @@ extern void weir_pipeline_expire(Oid stream);
  */
 extern void weir_pipeline_leave_out(Oid stream, int64 version, int n, const int32 *partitions);
 
+/*
+ * Moves windows that are over to the results, in a transaction of its own:
+ * what other workers have committed since the last batch is seen now, and
+ * idleness brings no batch.  False if it is to be tried again.  Throws.
+ */
+extern bool weir_pipeline_close(Oid stream, int64 version);
+
 /* Lets go of dead letters past their retention, now and then; batches do so too.  Throws. */
 extern void weir_pipeline_purge(void);
 
@@ -70,9 +78,10 @@ extern void weir_pipeline_ingest(Oid stream, int32 partition, WeirBatch *batch, 
 
 /*
  * Sends dead letters through again, with the partitions and offsets they had,
- * in the caller's transaction.  Sets failed[i] for those that fail again.
+ * in the caller's transaction.  Sets failed[i] for those that fail again, and
+ * duplicate[i] for those that are duplicates by now.
  * The caller holds the batch fence exclusively: nothing else moves.
  */
-extern void weir_pipeline_replay(Oid stream, WeirBatch *batch, bool *failed);
+extern void weir_pipeline_replay(Oid stream, WeirBatch *batch, bool *failed, bool *duplicate);
 
 #endif							/* WEIR_PIPELINE_H */

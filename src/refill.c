@@ -175,7 +175,7 @@ put_gathered(Attempt *attempt, WeirRefillRange *range, WeirMessage *messages, in
 
 /*
  * Refills messages that follow each other in one range, but those that the
- * verdict log has.  Where the watermark got a floor, it gets it again.
+ * verdict log has; duplicates only move the watermark.  Where the watermark got a floor, it gets it again.
  */
 static void
 fill_range(Attempt *attempt, WeirRefillRange *range, const WeirMessage *messages, int n)
@@ -203,8 +203,10 @@ fill_range(Attempt *attempt, WeirRefillRange *range, const WeirMessage *messages
 		}
 		while (next < nskipped && skipped[next].offset < offset)
 			next++;
-		if (next == nskipped || skipped[next].offset != offset)
-			gathered[ngathered++] = messages[i];
+		if (next < nskipped && skipped[next].offset == offset && skipped[next].verdict != WEIR_VERDICT_DUPLICATE)
+			continue;
+		gathered[ngathered] = messages[i];
+		gathered[ngathered++].was_duplicate = next < nskipped && skipped[next].offset == offset;
 	}
 	put_gathered(attempt, range, gathered, ngathered);
 	range->next_offset = last + 1;

@@ -10,6 +10,7 @@
 
 #include "access/xact.h"
 #include "aggregate.h"
+#include "catalog_dedup.h"
 #include "catalog_gap.h"
 #include "catalog_reset.h"
 #include "chunk.h"
@@ -23,6 +24,7 @@ static void (*const emptied[]) (Oid stream) =
 {
 	weir_aggregate_reset,		/* states, results, late events */
 	weir_chunk_drop_all,		/* staged rows */
+	weir_catalog_forget_ids,
 	weir_catalog_reset,			/* what a refill goes by, watermarks, counters */
 	weir_catalog_void_gaps,
 };

@@ -12,8 +12,10 @@
 #include "access/tableam.h"
 #include "catalog_aggregate.h"
 #include "chunk.h"
+#include "compat.h"
 #include "executor/executor.h"
 #include "owner.h"
+#include "rewrite/rewriteManip.h"
 #include "runtime.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
@@ -85,7 +87,7 @@ parse_time_unit(const char *word)
 	return strcmp(word, "s") == 0 ? WEIR_TIME_S : strcmp(word, "ms") == 0 ? WEIR_TIME_MS : WEIR_TIME_US;
 }
 
-/* Compiles the decoder and the constraints anew. */
+/* Compiles decoder, constraints and expectations anew. */
 void
 weir_runtime_recompile(WeirRuntime *runtime, Relation child)
 {
@@ -106,9 +108,54 @@ weir_runtime_recompile(WeirRuntime *runtime, Relation child)
 	old = MemoryContextSwitchTo(runtime->compiled);
 	runtime->decoder = weir_decoder_create(&spec);
 	runtime->constrainer = weir_constrain_create(child);
+	runtime->expecter = runtime->expectations == NIL ? NULL :
+		weir_expect_create(runtime->expectations, runtime->metadata.attnos[WEIR_COLUMN_VIOLATIONS]);
 	MemoryContextSwitchTo(old);
 	runtime->may_throw = weir_decoder_may_throw(runtime->decoder) ||
-		weir_constrain_may_throw(runtime->constrainer);
+		weir_constrain_may_throw(runtime->constrainer) ||
+		(runtime->expecter != NULL && weir_expect_may_throw(runtime->expecter));
+}
+
+/* Returns the condition of an expectation: that of the parent's constraint of its name. */
+static Node *
+find_condition(Relation parent, const char *name)
+{
+	TupleConstr *constr = RelationGetDescr(parent)->constr;
+
+	for (int i = 0; constr != NULL && i < constr->num_check; i++)
+	{
+		if (strcmp(constr->check[i].ccname, name) == 0)
+			return stringToNode(constr->check[i].ccbin);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("expectation \"%s\" of stream \"%s\" has lost its constraint",
+					name, RelationGetRelationName(parent)),
+			 errhint("Drop it with weir.drop_expectation.")));
+}
+
+/* Loads what is expected of events, in terms of a child's columns. */
+static void
+load_expectations(WeirRuntime *runtime, Relation child)
+{
+	Relation	parent;
+	AttrMap    *map;
+	ListCell   *cell;
+
+	runtime->expectations = weir_catalog_load_expectations(runtime->relid);
+	if (runtime->expectations == NIL)
+		return;
+	parent = table_open(runtime->relid, AccessShareLock);
+	map = weir_attrmap_by_name(RelationGetDescr(child), RelationGetDescr(parent));
+	foreach(cell, runtime->expectations)
+	{
+		WeirExpectation *expectation = lfirst(cell);
+		bool		whole_row;
+
+		expectation->condition = map_variable_attnos(find_condition(parent, expectation->name), 1, 0, map,
+													 InvalidOid, &whole_row);
+	}
+	table_close(parent, NoLock);
 }
 
 /* Makes a runtime; NULL if relid is not a stream.  chunk may be InvalidOid. */
@@ -142,6 +189,8 @@ build(Oid relid, Oid chunk)
 	runtime->lot = AllocSetContextCreate(context, "pg_weir lot", 8 * 1024, 256 * 1024, 8 * 1024 * 1024);
 	weir_metadata_find(runtime->tupdesc, runtime->stream->name, &runtime->metadata);
 	weir_eventtime_find(runtime->tupdesc, runtime->stream, &runtime->eventtime);
+	runtime->dedup = weir_dedup_create(runtime->tupdesc, runtime->stream);
+	load_expectations(runtime, child);
 	/* the planner calls IMMUTABLE functions that DEFAULTs and constraints name */
 	weir_owner_enter(runtime->stream->owner, runtime->stream->search_path, &session);
 	weir_runtime_recompile(runtime, child);

@@ -10,8 +10,10 @@
 #include "catalog.h"
 #include "constrain.h"
 #include "decode.h"
+#include "dedup.h"
 #include "eventtime.h"
 #include "executor/tuptable.h"
+#include "expect.h"
 #include "metadata.h"
 #include "nodes/bitmapset.h"
 #include "utils/relcache.h"
@@ -34,11 +36,16 @@ typedef struct WeirRuntime
 	WeirEventTime eventtime;
 	WeirDecoder *decoder;
 	WeirConstrainer *constrainer;
+	WeirDedup  *dedup;			/* NULL: no event_id */
+	List	   *expectations;	/* of WeirExpectation */
+	WeirExpecter *expecter;		/* NULL: nothing is expected */
 	List	   *windowed;		/* views of the continuous aggregates with windows */
-	bool		may_throw;		/* decoder or constrainer may ereport */
-	MemoryContext compiled;		/* of decoder and constrainer */
+	bool		may_throw;		/* decoder, constrainer or expecter may ereport */
+	MemoryContext compiled;		/* of these three */
 	MemoryContext lot;			/* values of the current lot; reset by apply.c */
 	TupleTableSlot *slots[WEIR_LOT];	/* made when first needed */
+	const WeirMessage *messages[WEIR_LOT];	/* of which the slots hold the rows */
+	WeirDedupEvent events[WEIR_LOT];	/* the same, to be judged */
 	bool	   *present;
 	const TupleTableSlotOps *slot_ops;
 } WeirRuntime;
@@ -53,7 +60,7 @@ extern WeirRuntime *weir_runtime_get(Oid relid);
 extern WeirRuntime *weir_runtime_get_for(Oid relid, Oid chunk);
 
 /*
- * Compiles the decoder and the constraints anew: after an error that came out
+ * Compiles decoder, constraints and expectations anew: after an error that came out
  * of them, their caches may be in any state.
  */
 extern void weir_runtime_recompile(WeirRuntime *runtime, Relation child);

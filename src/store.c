@@ -120,7 +120,7 @@ weir_store_close(WeirStore *store)
 static IndexScanDesc
 begin_scan(WeirStore *store, Snapshot snapshot, ScanKey keys, int nkeys)
 {
-	IndexScanDesc scan = index_beginscan(store->table, store->index, snapshot, nkeys, 0);
+	IndexScanDesc scan = weir_index_beginscan(store->table, store->index, snapshot, nkeys);
 
 	index_rescan(scan, keys, nkeys, NULL, 0);
 	return scan;

@@ -62,6 +62,17 @@ floor_div(int64 a, int64 b)
 	return (a - floor_mod(a, b)) / b;
 }
 
+/* Returns the end of the slice of this length that t is in; the slices begin at the origin. */
+TimestampTz
+weir_window_slice_end(int64 length, TimestampTz t)
+{
+	int64		end;
+
+	if (pg_add_s64_overflow(t, length - floor_mod(floor_mod(t, length) - floor_mod(ORIGIN, length), length), &end))
+		return DT_NOEND;
+	return end;
+}
+
 /*
  * Returns how far t is behind the last multiple of step.  The shift is below
  * step (the specification sees to that), so that nothing overflows: the

@@ -69,6 +69,9 @@ extern bool weir_window_late(TimestampTz end, int64 lateness, TimestampTz waterm
 /* Is an event at t too late for any session? */
 extern bool weir_window_session_late(TimestampTz t, int64 lateness, TimestampTz watermark);
 
+/* Returns the end of the slice of this length that t is in; the slices begin at the origin of windows. */
+extern TimestampTz weir_window_slice_end(int64 length, TimestampTz t);
+
 /* Returns t + delta; error 22008 if that is no timestamp. */
 extern TimestampTz weir_window_add(TimestampTz t, int64 delta);
 

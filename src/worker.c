@@ -4,9 +4,9 @@
  *
  * The loop: take what librdkafka has fetched, cut a batch, have pipeline.c
  * apply it, and sleep on latch and pipe when there is nothing.  Which
- * partitions and from where is worker_source.c's, what the state is called
- * and where it shows worker_state.c's, what a consumer group is told
- * worker_group.c's.
+ * partitions and from where is worker_source.c's, the messages in hand are
+ * worker_batch.c's, what the state is called and where it shows
+ * worker_state.c's, what a consumer group is told worker_group.c's.
  *
  * Faults have one way out: whatever throws, or comes back from the pipeline
  * as an error, ends in take_failure(), which tries again from the applied
@@ -44,6 +44,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "worker.h"
+#include "worker_batch.h"
 #include "worker_group.h"
 #include "worker_refill.h"
 #include "worker_source.h"
@@ -65,6 +66,7 @@
 #define CALM_MS 60000			/* idle for so long is calm: once in so long is often enough, too */
 #define POSITION_MS 1000		/* commits that bring positions alone */
 #define IDLENESS_MS 250			/* looking for partitions to leave out, with idle_timeout */
+#define CLOSE_MS 1000			/* after the last batch: looking for windows that are over */
 #define IDLE_MS 2000			/* nothing for so long is idle */
 #define DOUBT_MS 1000			/* no broker for so long is worth a word */
 
@@ -82,18 +84,14 @@ typedef struct Worker
 	WaitEventSet *waits;
 	bool		waits_for_refill;	/* its consumer is among them */
 
-	WeirBatch	batch;			/* messages and positions are allocated once */
-	Size		batch_bytes;
-	int			max_messages;
-	Size		max_bytes;
-	int			positions_room;
-	bool		drained;		/* the last poll got less than it wanted */
+	WeirHand	hand;
 
 	int			retries;		/* failures in a row */
 	int			part;			/* how many messages to try in one transaction */
 	TimestampTz last_commit;
 	TimestampTz last_message;
 	TimestampTz next_refresh;
+	TimestampTz next_close;		/* 0: no batch since windows were looked at */
 	bool		partly_silent;		/* some brokers are silent, messages of others come all the same */
 	bool		interrupted;		/* all were: what the topic has may have changed meanwhile */
 	TimestampTz doubt_since;	/* no broker could be reached; 0: none of that */
@@ -221,54 +219,6 @@ backoff(Worker *worker, long longest)
 	return ms / 2 + (long) (pg_prng_double(&pg_global_prng_state) * (ms / 2));
 }
 
-/* ---- the batch in hand ---- */
-
-/* Gives the messages in hand back. */
-static void
-release_batch(Worker *worker)
-{
-	weir_consumer_release(worker->batch.messages, worker->batch.nmessages);
-	worker->batch.nmessages = 0;
-	worker->batch.npositions = 0;
-	worker->batch_bytes = 0;
-	MemoryContextReset(worker->batch_context);
-}
-
-/* Makes room for batches as large as the stream's limits say. */
-static void
-allocate_batch(Worker *worker)
-{
-	WeirStream *stream = worker->stream;
-
-	worker->max_messages = stream->batch_rows;
-	worker->part = worker->max_messages;
-	worker->max_bytes = Min((Size) stream->batch_bytes, (Size) weir_worker_memory * 1024 * 1024 / 4);
-	worker->batch.messages = MemoryContextAllocHuge(TopMemoryContext,
-													sizeof(WeirMessage) * worker->max_messages);
-	worker->batch.headers_of = weir_consumer_headers;
-	worker->batch.topic = stream->topic;
-}
-
-/* Makes room for the positions of all partitions. */
-static void
-allocate_positions(Worker *worker)
-{
-	if (worker->source.npartitions <= worker->positions_room)
-		return;
-	if (worker->batch.positions)
-		pfree(worker->batch.positions);
-	worker->positions_room = worker->source.npartitions;
-	worker->batch.positions = MemoryContextAlloc(TopMemoryContext,
-												 sizeof(WeirPosition) * worker->positions_room);
-}
-
-/* Is the batch as large as it may be? */
-static bool
-batch_full(const Worker *worker)
-{
-	return worker->batch.nmessages >= worker->max_messages || worker->batch_bytes >= worker->max_bytes;
-}
-
 /* ---- the definition ---- */
 
 /* Keeps up with the one thing that changes without a new version. */
@@ -305,7 +255,8 @@ load_definition(Worker *worker)
 		worker->stream = stream;
 		weir_worker_state_name(quote_qualified_identifier(stream->schema, stream->name));
 		pgstat_report_appname(quote_qualified_identifier(stream->schema, stream->name));
-		allocate_batch(worker);
+		weir_hand_allocate(&worker->hand, worker->stream);
+		worker->part = worker->hand.max_messages;
 	}
 	else if (stream->version != worker->stream->version || stream->owner != worker->stream->owner)
 		leave(WEIR_LEAVE_RESTART);
@@ -385,7 +336,7 @@ prepare(Worker *worker)
 	weir_source_assign(&worker->source, worker->stream);
 	weir_refiller_begin(&worker->refiller, worker->stream, worker->slot.worker);
 	weir_group_begin(&worker->group);
-	allocate_positions(worker);
+	weir_hand_allocate_positions(&worker->hand, worker->source.npartitions);
 	MemoryContextReset(worker->batch_context);
 
 	now = GetCurrentTimestamp();
@@ -394,6 +345,7 @@ prepare(Worker *worker)
 	worker->partly_silent = false;
 	worker->interrupted = false;
 	worker->next_refresh = TimestampTzPlusMilliseconds(now, REFRESH_MS);
+	worker->next_close = now;
 	weir_worker_enter(busy_state(worker), NULL, NULL, 0);
 }
 
@@ -487,17 +439,7 @@ handle_events(Worker *worker)
 static void
 fill_batch(Worker *worker)
 {
-	int			before = worker->batch.nmessages;
-	int			wanted = worker->max_messages - before;
-	int			got;
-
-	got = weir_consumer_poll(worker->source.consumer, worker->batch.messages + before,
-							 wanted, worker->max_bytes - worker->batch_bytes);
-	for (int i = before; i < before + got; i++)
-		worker->batch_bytes += worker->batch.messages[i].value_len + worker->batch.messages[i].key_len;
-	worker->batch.nmessages += got;
-	worker->drained = !batch_full(worker);
-	if (got == 0)
+	if (weir_hand_fill(&worker->hand, worker->source.consumer) == 0)
 		return;
 
 	worker->last_message = GetCurrentTimestamp();
@@ -514,8 +456,8 @@ fill_batch(Worker *worker)
 static TimestampTz
 batch_due(const Worker *worker)
 {
-	if (worker->batch.nmessages > 0)
-		return worker->drained ?
+	if (worker->hand.batch.nmessages > 0)
+		return worker->hand.drained ?
 			TimestampTzPlusMilliseconds(worker->last_commit, worker->stream->batch_interval_ms) :
 			worker->last_commit;
 	if (weir_consumer_has_news(worker->source.consumer))
@@ -550,13 +492,13 @@ wait_for_better(Worker *worker, ErrorData *error)
 static WeirOutcome
 apply_part(Worker *worker, int from, int n, int npositions, ErrorData **error)
 {
-	WeirBatch	part = worker->batch;
+	WeirBatch	part = worker->hand.batch;
 	WeirCounts	counts;
 	WeirOutcome outcome;
 
 	part.messages += from;
 	part.nmessages = n;
-	part.npositions = from + n == worker->batch.nmessages ? npositions : 0;
+	part.npositions = from + n == worker->hand.batch.nmessages ? npositions : 0;
 
 	MemoryContextSwitchTo(worker->batch_context);
 	weir_shared_set_batch(GetCurrentTimestamp());
@@ -590,7 +532,8 @@ static void
 finish_batch(Worker *worker)
 {
 	worker->retries = 0;
-	release_batch(worker);
+	weir_hand_release(&worker->hand);
+	MemoryContextReset(worker->batch_context);
 	(void) pgstat_report_stat(false);
 	if (weir_worker_current() == WEIR_RETRYING && !worker->partly_silent)
 		weir_worker_enter(busy_state(worker), NULL, NULL, 0);
@@ -600,13 +543,13 @@ finish_batch(Worker *worker)
 static bool
 apply_batch(Worker *worker)
 {
-	int			npositions = weir_consumer_positions(worker->source.consumer, worker->batch.positions);
+	int			npositions = weir_consumer_positions(worker->source.consumer, worker->hand.batch.positions);
 	int			done = 0;
 	bool		applied;
 
 	do
 	{
-		int			n = Min(worker->batch.nmessages - done, worker->part);
+		int			n = Min(worker->hand.batch.nmessages - done, worker->part);
 		ErrorData  *error = NULL;
 
 		applied = false;
@@ -615,13 +558,15 @@ apply_batch(Worker *worker)
 			case WEIR_APPLIED:
 				applied = true;
 				worker->last_commit = GetCurrentTimestamp();
+				worker->next_close = TimestampTzPlusMilliseconds(worker->last_commit, CLOSE_MS);
 				weir_group_applied(&worker->group);
-				worker->part = Min(worker->part, worker->max_messages / PART_FACTOR + 1) * PART_FACTOR;
+				worker->part = Min(worker->part, worker->hand.max_messages / PART_FACTOR + 1) * PART_FACTOR;
 				done += n;
-				if (done < worker->batch.nmessages && pay_attention())
+				if (done < worker->hand.batch.nmessages && pay_attention())
 					return false;
 				break;
 			case WEIR_CHANGED:
+			case WEIR_AGAIN:	/* the pipeline sees to that */
 				/* If it keeps happening, not as fast as we can. */
 				(void) pause_for(backoff(worker, RETRY_LAST_CONNECT_MS));
 				return false;
@@ -633,7 +578,7 @@ apply_batch(Worker *worker)
 					return false;
 				break;
 		}
-	} while (!applied || done < worker->batch.nmessages);
+	} while (!applied || done < worker->hand.batch.nmessages);
 	finish_batch(worker);
 	return true;
 }
@@ -642,7 +587,7 @@ apply_batch(Worker *worker)
 static void
 notice_idleness(Worker *worker, TimestampTz now)
 {
-	if (weir_worker_current() == WEIR_RUNNING && worker->batch.nmessages == 0 &&
+	if (weir_worker_current() == WEIR_RUNNING && worker->hand.batch.nmessages == 0 &&
 		weir_consumer_at_end(worker->source.consumer) &&
 		now >= TimestampTzPlusMilliseconds(worker->last_message, IDLE_MS))
 	{
@@ -658,14 +603,31 @@ leave_out_idle(Worker *worker)
 	int32	   *partitions;
 	int			n;
 
-	if (worker->stream->idle_timeout == 0 || worker->batch.nmessages > 0 ||
+	if (worker->stream->idle_timeout == 0 || worker->hand.batch.nmessages > 0 ||
 		worker->doubt_since != 0 || weir_worker_current() == WEIR_RETRYING)
 		return;
 	partitions = MemoryContextAlloc(worker->batch_context, sizeof(int32) * worker->source.npartitions);
 	n = weir_consumer_idle(worker->source.consumer, worker->stream->idle_timeout, partitions);
 	if (n > 0)
+	{
 		weir_pipeline_leave_out(worker->slot.stream, worker->stream->version, n, partitions);
+		worker->next_close = GetCurrentTimestamp();
+	}
 	pfree(partitions);
+}
+
+/*
+ * Moves windows that the last batch could not: because another worker's batch
+ * did not see it, nor it the other, or because only idleness has moved the
+ * watermark since.  While batches follow each other, they do it.
+ */
+static void
+close_windows(Worker *worker, TimestampTz now)
+{
+	if (worker->next_close == 0 || now < worker->next_close)
+		return;
+	worker->next_close = weir_pipeline_close(worker->slot.stream, worker->stream->version) ? 0 :
+		TimestampTzPlusMilliseconds(now, CLOSE_MS);
 }
 
 /* Has nothing come for so long that it need not be looked for as often as otherwise? */
@@ -693,7 +655,7 @@ refresh(Worker *worker, TimestampTz now)
 	/* Nobody wakes us when the extension is dropped, or the stream gets another owner. */
 	load_definition(worker);
 	weir_pipeline_purge();
-	if (worker->batch.nmessages == 0)
+	if (worker->hand.batch.nmessages == 0)
 		MemoryContextReset(worker->batch_context);
 	return all_silent(worker) || !weir_source_changed(&worker->source, worker->stream);
 }
@@ -718,6 +680,7 @@ sleep_for_news(Worker *worker, TimestampTz due)
 
 	sooner(&until, due);
 	sooner(&until, worker->group.due);
+	sooner(&until, worker->next_close);
 	if (weir_worker_current() == WEIR_RUNNING)
 		sooner(&until, TimestampTzPlusMilliseconds(worker->last_message, IDLE_MS));
 	if (worker->doubt_since != 0 && weir_worker_current() != WEIR_RETRYING)
@@ -790,6 +753,7 @@ keep_house(Worker *worker, TimestampTz now)
 {
 	notice_idleness(worker, now);
 	leave_out_idle(worker);
+	close_windows(worker, now);
 	if (worker->slot.worker == 0)
 		weir_pipeline_maintain(worker->slot.stream, is_calm(worker, now) ? CALM_MS : REFRESH_MS);
 	return refresh(worker, now);
@@ -914,7 +878,8 @@ weir_worker_main(Datum arg)
 	{
 		ErrorData  *error = run_guarded(worker);
 
-		release_batch(worker);
+		weir_hand_release(&worker->hand);
+		MemoryContextReset(worker->batch_context);
 		MemoryContextSwitchTo(worker->batch_context);
 		if (error)
 		{

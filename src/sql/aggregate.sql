@@ -1,14 +1,15 @@
 -- Continuous aggregates.
 
-CREATE SEQUENCE weir_internal.aggregate_number;
-COMMENT ON SEQUENCE weir_internal.aggregate_number IS 'numbers in the names of the relations behind continuous aggregates';
+CREATE SEQUENCE weir_internal.derived_number;
+COMMENT ON SEQUENCE weir_internal.derived_number IS 'numbers in the names of the relations behind derived objects';
 -- Dumped: names that it gave are in use.
-SELECT pg_catalog.pg_extension_config_dump('weir_internal.aggregate_number', '');
+SELECT pg_catalog.pg_extension_config_dump('weir_internal.derived_number', '');
 
 -- One row per continuous aggregate; aggregate_define.c draws its relations.
 CREATE TABLE weir_internal.continuous_aggregate (
     view regclass PRIMARY KEY,
-    stream regclass NOT NULL,
+    stream regclass NOT NULL,                   -- where its events come from
+    source regclass NOT NULL,                   -- what its query reads: that, or a table made of it
     query regclass NOT NULL UNIQUE,
     states regclass NOT NULL UNIQUE,
     store regclass NOT NULL UNIQUE,
@@ -20,7 +21,7 @@ CREATE TABLE weir_internal.continuous_aggregate (
     retention interval,
     complete_since timestamptz NOT NULL,
     settings text[] NOT NULL,                   -- name=value, as they were when it was created
-    UNIQUE (stream, trigger_name)
+    UNIQUE (source, trigger_name)
 );
 COMMENT ON TABLE weir_internal.continuous_aggregate IS 'continuous aggregates: one row per view';
 -- Dumped: the user's definitions.

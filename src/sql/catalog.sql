@@ -11,6 +11,8 @@ CREATE TABLE weir_internal.stream (
     key_columns text[] NOT NULL DEFAULT '{}',
     event_id text[] NOT NULL DEFAULT '{}',
     dedup_ttl interval,
+    ids regclass UNIQUE,                        -- table of remembered ids; NULL: no event_id
+    id_types regtype[],                         -- of event_id's columns: what the ids are made of
     event_time name,                            -- NULL: Kafka's timestamp
     max_out_of_orderness interval NOT NULL,
     max_future interval NOT NULL,
@@ -40,6 +42,13 @@ COMMENT ON TABLE weir_internal.stream IS 'streams: one row per staging table';
 -- Dumped: the user's definitions.  runs_on names the database that was dumped,
 -- so a restored copy comes up stopped.
 SELECT pg_catalog.pg_extension_config_dump('weir_internal.stream', '');
+
+-- Ids of streams with event_id are in tables of their own, one row a block.
+-- A number is never given twice: sessions know by it what they have seen.
+CREATE SEQUENCE weir_internal.dedup_block;
+COMMENT ON SEQUENCE weir_internal.dedup_block IS 'numbers of blocks of remembered event ids';
+-- Dumped: numbers that it gave are in use.
+SELECT pg_catalog.pg_extension_config_dump('weir_internal.dedup_block', '');
 
 -- How far each partition is applied.  One small row that changes with every
 -- batch: hence the low fillfactor, so that updates stay on their page.
@@ -222,3 +231,54 @@ COMMENT ON TABLE weir_internal.dead_letter IS 'messages that could not be applie
 -- Dumped: the only copy of what failed; its sequence with it.
 SELECT pg_catalog.pg_extension_config_dump('weir_internal.dead_letter', '');
 SELECT pg_catalog.pg_extension_config_dump('weir_internal.dead_letter_id_seq', '');
+
+-- What is expected of events on the way in.  The expression is a CHECK
+-- constraint of that name on the staging table, NO INHERIT, so that it binds
+-- nobody: PostgreSQL knows what it depends on, renames columns in it, dumps and
+-- restores it.
+CREATE TABLE weir_internal.expectation (
+    stream regclass,
+    name name,
+    on_violation text NOT NULL,
+    since_partitions int[] NOT NULL,            -- where the partitions were when it began to hold as it is
+    since_offsets bigint[] NOT NULL,
+    judged_before bigint NOT NULL,              -- events staged and duplicate before it was created
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (stream, name)
+);
+COMMENT ON TABLE weir_internal.expectation IS 'what streams expect of their events';
+-- Dumped: the user's definitions.
+SELECT pg_catalog.pg_extension_config_dump('weir_internal.expectation', '');
+
+-- How often expectations failed: rows are added with batches, and summed up now and then.
+CREATE TABLE weir_internal.expectation_failure (
+    stream regclass NOT NULL,
+    name name NOT NULL,
+    partition int NOT NULL,
+    failed bigint NOT NULL,
+    kept bigint NOT NULL,                       -- of them those that stayed
+    last_failed_offset bigint NOT NULL,
+    last_failed_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX ON weir_internal.expectation_failure (stream, partition);
+COMMENT ON TABLE weir_internal.expectation_failure IS 'how often expectations failed, to be summed up';
+-- Dumped: belongs to the counters of stream_partition.
+SELECT pg_catalog.pg_extension_config_dump('weir_internal.expectation_failure', '');
+
+-- What expectations were when: with the offsets, since events before and after
+-- were judged differently.
+CREATE TABLE weir_internal.expectation_change (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    stream regclass NOT NULL,
+    name name NOT NULL,
+    change text NOT NULL,                       -- created, altered, dropped
+    expression text,
+    on_violation text NOT NULL,
+    offsets jsonb NOT NULL,                     -- partition: applied offset
+    changed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    changed_by name NOT NULL                    -- session user
+);
+COMMENT ON TABLE weir_internal.expectation_change IS 'changes of expectations, and at which offsets they were made';
+-- Dumped: says what the staged and derived rows were judged by; its sequence with it.
+SELECT pg_catalog.pg_extension_config_dump('weir_internal.expectation_change', '');
+SELECT pg_catalog.pg_extension_config_dump('weir_internal.expectation_change_id_seq', '');

@@ -18,4 +18,4 @@ CREATE FUNCTION weir.replay_dead_letters(
     OUT replayed bigint, OUT applied bigint, OUT failed bigint)
 LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_replay_dead_letters';
 COMMENT ON FUNCTION weir.replay_dead_letters(regclass, text, text) IS
-'Sends dead letters that have not been replayed through the stream again. filter: SQL condition over weir.dead_letters; transform: SQL expression over its columns that gives the value to send (text, jsonb or bytea). Those that succeed get replayed_at in the same transaction, the others stay as they were. For the stream''s owner.';
+'Sends dead letters that have not been replayed through the stream again. filter: SQL condition over weir.dead_letters; transform: SQL expression over its columns that gives the value to send (text, jsonb or bytea). Those that succeed, or are duplicates by now, get replayed_at in the same transaction, the others stay as they were. For the stream''s owner.';

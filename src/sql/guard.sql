@@ -15,10 +15,38 @@ CREATE FUNCTION weir_internal.touch_stream(stream regclass) RETURNS void
 LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'weir_touch_stream';
 COMMENT ON FUNCTION weir_internal.touch_stream(regclass) IS 'makes the workers of a stream load its definition anew';
 
+-- Refuses to rename, drop or change the type of a column whose values are remembered.
+CREATE FUNCTION weir_internal.check_event_id(stream regclass) RETURNS void
+LANGUAGE plpgsql STRICT SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    missing text;
+BEGIN
+    SELECT i.name INTO missing
+    FROM weir_internal.stream s, unnest(s.event_id, s.id_types) i (name, type)
+    WHERE s.stream = check_event_id.stream AND NOT EXISTS (
+        SELECT FROM pg_attribute a WHERE a.attrelid = s.stream AND a.attname = i.name AND a.atttypid = i.type
+            AND a.attnum > 0 AND NOT a.attisdropped)
+    LIMIT 1;
+    IF missing IS NOT NULL THEN
+        RAISE feature_not_supported USING
+            MESSAGE = format('stream "%s" must keep its event id column "%s" as it is',
+                (SELECT c.relname FROM pg_class c WHERE c.oid = check_event_id.stream), missing),
+            HINT = 'The ids that are remembered are of its values. Create another stream for another id.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION weir_internal.check_event_id(regclass) IS
+'raises 0A000 if columns of a stream''s event_id are not there, or not of the type that they had';
+
+CREATE FUNCTION weir_internal.forget_expectation(stream regclass, name name) RETURNS void
+LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'weir_forget_expectation';
+COMMENT ON FUNCTION weir_internal.forget_expectation(regclass, name) IS 'forgets an expectation whose constraint is gone';
+
 CREATE FUNCTION weir_internal.on_ddl_command_end() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     s record;
+    e record;
 BEGIN
     -- a server renamed or altered, a user mapping changed
     FOR s IN
@@ -52,15 +80,16 @@ BEGIN
             HINT = 'It takes the closed windows of a continuous aggregate. Columns may be added; name them as you like in a view over it.';
     END LOOP;
 
-    -- the staging table itself, or an index or trigger on it
+    -- the staging table itself, or an index, trigger or constraint on it
     FOR s IN
         SELECT DISTINCT st.stream
         FROM pg_event_trigger_ddl_commands() c
         JOIN weir_internal.stream st ON st.stream::oid IN (
             c.objid,
             (SELECT i.indrelid FROM pg_index i WHERE i.indexrelid = c.objid),
-            (SELECT t.tgrelid FROM pg_trigger t WHERE t.oid = c.objid))
-        WHERE c.classid IN ('pg_class'::regclass, 'pg_trigger'::regclass)
+            (SELECT t.tgrelid FROM pg_trigger t WHERE t.oid = c.objid),
+            (SELECT k.conrelid FROM pg_constraint k WHERE k.oid = c.objid))
+        WHERE c.classid IN ('pg_class'::regclass, 'pg_trigger'::regclass, 'pg_constraint'::regclass)
     LOOP
         IF EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = s.stream::oid AND k.contype IN ('p', 'u', 'x', 'f')) THEN
             RAISE feature_not_supported USING
@@ -68,11 +97,29 @@ BEGIN
                     (SELECT c.relname FROM pg_class c WHERE c.oid = s.stream::oid)),
                 HINT = 'Its rows come and go by whole child tables. NOT NULL, CHECK, DEFAULT and GENERATED are honoured.';
         END IF;
+        PERFORM weir_internal.check_event_id(s.stream);
+        -- dropped with a column or a function, dropped or renamed by itself
+        FOR e IN
+            SELECT x.name FROM weir_internal.expectation x
+            WHERE x.stream = s.stream AND NOT EXISTS (SELECT FROM pg_constraint k
+                WHERE k.conrelid = x.stream::oid AND k.conname = x.name AND k.contype = 'c')
+        LOOP
+            RAISE dependent_objects_still_exist USING
+                MESSAGE = format('expectation "%s" of stream "%s" needs its constraint and its columns', e.name,
+                    (SELECT c.relname FROM pg_class c WHERE c.oid = s.stream::oid)),
+                HINT = format('Drop it first: SELECT weir.drop_expectation(%L, %L);', s.stream, quote_ident(e.name));
+        END LOOP;
         PERFORM weir_internal.follow_ddl(s.stream);
     END LOOP;
 END
 $$;
 COMMENT ON FUNCTION weir_internal.on_ddl_command_end() IS 'keeps streams in line with DDL on them and on their servers';
+
+-- Refuses ALTER TYPE and ALTER TABLE where a continuous aggregate could not read
+-- back what it keeps.
+CREATE FUNCTION weir_internal.guard_types() RETURNS event_trigger
+LANGUAGE C AS 'MODULE_PATHNAME', 'weir_guard_types';
+COMMENT ON FUNCTION weir_internal.guard_types() IS 'refuses changes of types whose values continuous aggregates keep';
 
 -- Drops relations, those of them that are still there, and a trigger.
 CREATE FUNCTION weir_internal.drop_relations(relations oid[], trigger_table oid, trigger_name text) RETURNS void
@@ -101,6 +148,7 @@ DECLARE
     gone_views oid[];
     a record;
     poorer regclass[];
+    ids_of_gone oid[];                          -- NULL in it: a stream without event_id
 BEGIN
     SELECT array_agg(objid) FILTER (WHERE object_type = 'table'), array_agg(objid) FILTER (WHERE object_type = 'view')
     INTO gone, gone_views
@@ -113,10 +161,20 @@ BEGIN
         DELETE FROM weir_internal.aggregate_progress WHERE view = a.view;
         DELETE FROM weir_internal.late_event WHERE view = a.view;
         PERFORM weir_internal.drop_relations(ARRAY[a.view, a.results, a.finish, a.states, a.store, a.query]::oid[],
-            a.stream::oid, a.trigger_name);
+            a.source::oid, a.trigger_name);
         IF EXISTS (SELECT FROM pg_class WHERE oid = a.stream::oid) THEN
             PERFORM weir_internal.touch_stream(a.stream);
         END IF;
+    END LOOP;
+    -- expectations whose function or type is dropped with CASCADE; ALTER TABLE is refused at its end
+    FOR a IN
+        SELECT e.stream, e.name FROM pg_event_trigger_dropped_objects() d
+        JOIN pg_namespace n ON n.nspname = d.address_names[1]
+        JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = d.address_names[2]
+        JOIN weir_internal.expectation e ON e.stream::oid = c.oid AND e.name = d.address_names[3]
+        WHERE d.object_type = 'table constraint' AND tg_tag <> 'ALTER TABLE'
+    LOOP
+        PERFORM weir_internal.forget_expectation(a.stream, a.name);
     END LOOP;
     IF gone IS NOT NULL THEN
         WITH d AS (DELETE FROM weir_internal.chunk WHERE chunk::oid = ANY (gone) OR stream::oid = ANY (gone)
@@ -134,13 +192,19 @@ BEGIN
                     SELECT min(c.first_offset) FROM weir_internal.chunk_checkpoint c
                     WHERE c.stream = f.stream AND c.partition = f.partition));
         END IF;
-        DELETE FROM weir_internal.stream WHERE stream::oid = ANY (gone);
-        IF FOUND THEN
+        WITH d AS (DELETE FROM weir_internal.stream WHERE stream::oid = ANY (gone) RETURNING ids)
+        SELECT array_agg(ids::oid) INTO ids_of_gone FROM d;
+        IF ids_of_gone IS NOT NULL THEN
+            PERFORM weir_internal.drop_relations(ids_of_gone, NULL, NULL);
             DELETE FROM weir_internal.stream_partition WHERE stream::oid = ANY (gone);
             DELETE FROM weir_internal.watermark_floor WHERE stream::oid = ANY (gone);
             DELETE FROM weir_internal.staging_marker WHERE stream::oid = ANY (gone);
             DELETE FROM weir_internal.gap WHERE stream::oid = ANY (gone);
             DELETE FROM weir_internal.dead_letter WHERE stream::oid = ANY (gone);
+            DELETE FROM weir_internal.expectation WHERE stream::oid = ANY (gone);
+            DELETE FROM weir_internal.expectation_failure WHERE stream::oid = ANY (gone);
+            DELETE FROM weir_internal.expectation_change WHERE stream::oid = ANY (gone);
+            DELETE FROM weir_internal.alert WHERE stream::oid = ANY (gone);
             PERFORM weir_internal.ring();
         END IF;
     END IF;
@@ -158,7 +222,11 @@ CREATE EVENT TRIGGER weir_ddl_command_end ON ddl_command_end
     WHEN TAG IN ('ALTER SERVER', 'CREATE USER MAPPING', 'ALTER USER MAPPING', 'ALTER TABLE', 'CREATE INDEX',
                  'CREATE TRIGGER', 'ALTER TRIGGER')
     EXECUTE FUNCTION weir_internal.on_ddl_command_end();
+CREATE EVENT TRIGGER weir_ddl_command_start ON ddl_command_start
+    WHEN TAG IN ('ALTER TYPE', 'ALTER TABLE')
+    EXECUTE FUNCTION weir_internal.guard_types();
 CREATE EVENT TRIGGER weir_sql_drop ON sql_drop
     EXECUTE FUNCTION weir_internal.on_sql_drop();
 COMMENT ON EVENT TRIGGER weir_ddl_command_end IS 'keeps streams in line with DDL on them and on their servers';
+COMMENT ON EVENT TRIGGER weir_ddl_command_start IS 'refuses changes of types whose values continuous aggregates keep';
 COMMENT ON EVENT TRIGGER weir_sql_drop IS 'removes what is left in the catalogue of streams whose table is dropped';

@@ -3,7 +3,8 @@
 
 GRANT USAGE ON SCHEMA weir TO PUBLIC;
 GRANT SELECT ON weir.catalog, weir.status, weir.stream_stats, weir.gaps, weir.dead_letters, weir.late_events,
-    weir.aggregate_errors, weir.tasks, weir.task_runs TO PUBLIC;
+    weir.expectation_stats, weir.expectation_changes,
+    weir.aggregate_errors, weir.alerts, weir.alert_rules, weir.tasks, weir.task_runs TO PUBLIC;
 
 -- Internal: reached through the views (as their owner) and the event triggers.
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA weir_internal FROM PUBLIC;

@@ -4,7 +4,8 @@
 CREATE VIEW weir.catalog WITH (security_barrier) AS
 SELECT n.nspname AS stream_schema, c.relname AS stream, 'stream'::text AS kind,
        pg_catalog.pg_get_userbyid(c.relowner) AS owner,
-       s.server, s.topic, s.format, s.key_format, s.key_columns, s.event_time,
+       s.server, s.topic, s.format, s.key_format, s.key_columns,
+       s.event_id, s.dedup_ttl, s.event_time,
        s.max_out_of_orderness, s.max_future, s.idle_timeout, s.retention, s.start_from, s.paths,
        s.time_unit, s.column_options, s.metadata, s.tombstones, s.isolation_level, s.on_data_loss,
        s.parallelism, s.batch_rows, s.batch_bytes, s.batch_interval, s.commit_to_group

@@ -34,10 +34,12 @@ RETURNS regclass
 LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_create_stream';
 COMMENT ON FUNCTION weir.create_stream IS
 'Creates a stream: a staging table of that name with the given columns, to be filled from a Kafka topic or by weir.ingest.
-Durations are intervals without months. Errors: 42P07 the name is taken, 42501 no USAGE on the server, 22023 a parameter is out of its range (the message names it).';
+Durations are intervals without months. Errors: 42P07 the name is taken, 42501 no USAGE on the server, 22023 a parameter is out of its range (the message names it), 42703 a column that event_id or event_time names does not exist, 42883 the type of one of event_id cannot be hashed.
+event_id: columns that are the same in duplicates; of all events with one id the first counts, for dedup_ttl of event time.';
 
 CREATE FUNCTION weir.alter_stream(
     stream regclass,
+    dedup_ttl interval DEFAULT NULL,
     max_out_of_orderness interval DEFAULT NULL,
     max_future interval DEFAULT NULL,
     idle_timeout interval DEFAULT NULL,

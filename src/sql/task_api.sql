@@ -1,5 +1,5 @@
--- Tasks: what users call.  The doors in weir are in C: they pass on who calls,
--- and run the functions of the same names in weir_internal as the superuser.
+-- Tasks: what users call.  The doors in weir (api_door.c) pass on who calls, and
+-- run the functions of the same names in weir_internal as the superuser.
 
 CREATE FUNCTION weir_internal.wake_tasks() RETURNS void
     LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_wake_tasks';
@@ -12,7 +12,7 @@ CREATE FUNCTION weir_internal.check_command(command text) RETURNS void
 COMMENT ON FUNCTION weir_internal.check_command(text) IS 'raises an error where the command of a task cannot be parsed';
 
 -- Is this the caller's to change?
-CREATE FUNCTION weir_internal.own_task(caller regrole, task_name text) RETURNS weir_internal.task
+CREATE FUNCTION weir_internal.own_task(caller oid, task_name text) RETURNS weir_internal.task
 LANGUAGE plpgsql AS $$
 DECLARE
     t weir_internal.task;
@@ -27,9 +27,9 @@ BEGIN
     END IF;
     RETURN t;
 END $$;
-COMMENT ON FUNCTION weir_internal.own_task(regrole, text) IS 'returns a task, locked; raises an error unless the caller has its owner''s rights';
+COMMENT ON FUNCTION weir_internal.own_task(oid, text) IS 'returns a task, locked; raises an error unless the caller has its owner''s rights';
 
-CREATE FUNCTION weir_internal.own_run(caller regrole, id bigint) RETURNS weir_internal.task_run
+CREATE FUNCTION weir_internal.own_run(caller oid, id bigint) RETURNS weir_internal.task_run
 LANGUAGE plpgsql AS $$
 DECLARE
     r weir_internal.task_run;
@@ -41,7 +41,7 @@ BEGIN
     PERFORM weir_internal.own_task(caller, r.task);
     RETURN r;
 END $$;
-COMMENT ON FUNCTION weir_internal.own_run(regrole, bigint) IS 'returns a run, locked; raises an error unless the caller has its owner''s rights';
+COMMENT ON FUNCTION weir_internal.own_run(oid, bigint) IS 'returns a run, locked; raises an error unless the caller has its owner''s rights';
 
 CREATE FUNCTION weir_internal.refuse_parameter(parameter text, reason text) RETURNS void
 LANGUAGE plpgsql AS $$
@@ -88,7 +88,7 @@ END $$;
 COMMENT ON FUNCTION weir_internal.check_task(weir_internal.task) IS 'raises an error where a parameter of a task is out of its range';
 
 -- Does it go together with those it runs after, and with what it waits for?
-CREATE FUNCTION weir_internal.check_task_place(caller regrole, t weir_internal.task) RETURNS void
+CREATE FUNCTION weir_internal.check_task_place(caller oid, t weir_internal.task) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
     other text;
@@ -118,7 +118,7 @@ BEGIN
         END IF;
     END IF;
 END $$;
-COMMENT ON FUNCTION weir_internal.check_task_place(regrole, weir_internal.task) IS 'raises an error where a task closes a cycle, or names what the caller may not use';
+COMMENT ON FUNCTION weir_internal.check_task_place(oid, weir_internal.task) IS 'raises an error where a task closes a cycle, or names what the caller may not use';
 
 -- Sets the next interval of a schedule: the one that ends next.
 CREATE FUNCTION weir_internal.first_interval(INOUT t weir_internal.task)
@@ -139,7 +139,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION weir_internal.warn_of_login(regrole, text) IS 'warns where a task''s owner cannot have sessions';
 
-CREATE FUNCTION weir_internal.create_task(caller regrole, name text, command text, schedule text, after text[], retries int,
+CREATE FUNCTION weir_internal.create_task(caller oid, caller_path text, name text, command text, schedule text, after text[], retries int,
     retry_delay interval, backoff float8, max_retry_delay interval, execution_timeout interval, on_failure text,
     catchup boolean, depends_on_past boolean, time_zone text, enabled boolean, if_not_exists boolean, trigger_rule text,
     start_when text, wait_for regclass, start_timeout interval, sla interval) RETURNS void
@@ -170,7 +170,7 @@ BEGIN
     PERFORM weir_internal.sync_tick(t.schedule IS NOT NULL);
     PERFORM weir_internal.wake_tasks();
 END $$;
-COMMENT ON FUNCTION weir_internal.create_task(regrole, text, text, text, text[], int, interval, float8, interval, interval, text, boolean, boolean, text, boolean, boolean, text, text, regclass, interval, interval) IS
+COMMENT ON FUNCTION weir_internal.create_task(oid, text, text, text, text, text[], int, interval, float8, interval, interval, text, boolean, boolean, text, boolean, boolean, text, text, regclass, interval, interval) IS
 'weir.create_task, for the caller given';
 
 CREATE FUNCTION weir.create_task(
@@ -194,13 +194,13 @@ CREATE FUNCTION weir.create_task(
     wait_for regclass DEFAULT NULL,
     start_timeout interval DEFAULT '1 hour',
     sla interval DEFAULT NULL) RETURNS void
-    LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_task_door';
+    LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_door';
 COMMENT ON FUNCTION weir.create_task(text, text, text, text[], int, interval, float8, interval, interval, text, boolean, boolean, text, boolean, boolean, text, text, regclass, interval, interval) IS
 'Creates a task: SQL that runs on a schedule, after other tasks, or when weir.run_task says so, in a session of its owner.
 command may use :interval_start and :interval_end (timestamptz, the data interval: from the schedule''s last time to this one), :task, :run_id, :attempt; several statements are one transaction; VACUUM and procedures that commit stand alone. schedule is a cron expression or @hourly and the like (see weir.cron_next), by the wall clock of time_zone; the first interval run is the one that ends next; with catchup every interval that was missed is run, else only the last. after names tasks: this one runs when they have, as trigger_rule says (all_success, all_done, one_failed, one_success, none_failed, all_failed), over their interval. A failed attempt is repeated up to retries times, after retry_delay, times backoff each time, at most max_retry_delay. execution_timeout cancels an attempt. on_failure is SQL that runs when the last attempt has failed; it may use :sqlstate and :error, too. depends_on_past: not before the run of the interval before has succeeded. wait_for: not before that stream''s watermark has passed :interval_end; start_when: not before that SQL condition is true; fails when that takes longer than start_timeout. sla: an alert is raised if a run is not done so long after its interval''s end. enabled => false creates it paused.
 Errors: 42710 the name is taken, 22023 a parameter is out of its range, 42601 the command cannot be parsed, 42P17 a cycle, 42704 no such task in after, 42501 no rights on one of them.';
 
-CREATE FUNCTION weir_internal.alter_task(caller regrole, name text, command text, schedule text, after text[], retries int,
+CREATE FUNCTION weir_internal.alter_task(caller oid, caller_path text, name text, command text, schedule text, after text[], retries int,
     retry_delay interval, backoff float8, max_retry_delay interval, execution_timeout interval, on_failure text,
     catchup boolean, depends_on_past boolean, time_zone text, trigger_rule text, start_when text, wait_for regclass,
     start_timeout interval, sla interval, owner regrole) RETURNS void
@@ -234,7 +234,7 @@ BEGIN
     PERFORM weir_internal.sync_tick(t.schedule IS NOT NULL AND o.schedule IS NULL);
     PERFORM weir_internal.wake_tasks();
 END $$;
-COMMENT ON FUNCTION weir_internal.alter_task(regrole, text, text, text, text[], int, interval, float8, interval, interval, text, boolean, boolean, text, text, text, regclass, interval, interval, regrole) IS
+COMMENT ON FUNCTION weir_internal.alter_task(oid, text, text, text, text, text[], int, interval, float8, interval, interval, text, boolean, boolean, text, text, text, regclass, interval, interval, regrole) IS
 'weir.alter_task, for the caller given';
 
 CREATE FUNCTION weir.alter_task(
@@ -257,34 +257,34 @@ CREATE FUNCTION weir.alter_task(
     start_timeout interval DEFAULT NULL,
     sla interval DEFAULT NULL,
     owner regrole DEFAULT NULL) RETURNS void
-    LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_task_door';
+    LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_door';
 COMMENT ON FUNCTION weir.alter_task(text, text, text, text[], int, interval, float8, interval, interval, text, boolean, boolean, text, text, text, regclass, interval, interval, regrole) IS
 'Changes a task: see weir.create_task. NULL leaves a parameter as it is; an empty string takes schedule, on_failure and start_when away, 0 execution_timeout and sla, ''-'' wait_for, ''{}'' after. The attempts that are under way go on as they began; a new schedule counts from now. owner: a role that the caller is a member of.';
 
-CREATE FUNCTION weir_internal.pause_task(caller regrole, name text) RETURNS void
+CREATE FUNCTION weir_internal.pause_task(caller oid, caller_path text, name text) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM weir_internal.own_task(caller, name);
     UPDATE weir_internal.task k SET runs_on = NULL WHERE k.name = pause_task.name;
 END $$;
-COMMENT ON FUNCTION weir_internal.pause_task(regrole, text) IS 'weir.pause_task, for the caller given';
-CREATE FUNCTION weir.pause_task(name text) RETURNS void LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_task_door';
+COMMENT ON FUNCTION weir_internal.pause_task(oid, text, text) IS 'weir.pause_task, for the caller given';
+CREATE FUNCTION weir.pause_task(name text) RETURNS void LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_door';
 COMMENT ON FUNCTION weir.pause_task(text) IS
 'Keeps a task''s schedule from making runs, and those after others from running: their runs are skipped. Runs that are there already go on; weir.run_task and weir.backfill still run it.';
 
-CREATE FUNCTION weir_internal.resume_task(caller regrole, name text) RETURNS void
+CREATE FUNCTION weir_internal.resume_task(caller oid, caller_path text, name text) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM weir_internal.own_task(caller, name);
     UPDATE weir_internal.task k SET runs_on = weir_internal.database_identity() WHERE k.name = resume_task.name;
     PERFORM weir_internal.wake_tasks();
 END $$;
-COMMENT ON FUNCTION weir_internal.resume_task(regrole, text) IS 'weir.resume_task, for the caller given';
-CREATE FUNCTION weir.resume_task(name text) RETURNS void LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_task_door';
+COMMENT ON FUNCTION weir_internal.resume_task(oid, text, text) IS 'weir.resume_task, for the caller given';
+CREATE FUNCTION weir.resume_task(name text) RETURNS void LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_door';
 COMMENT ON FUNCTION weir.resume_task(text) IS
 'Lets a task''s schedule make runs again; also in a copy of the database that it was created in. If intervals were missed, the last of them is run at once, with catchup all of them.';
 
-CREATE FUNCTION weir_internal.drop_task(caller regrole, name text, if_exists boolean) RETURNS void
+CREATE FUNCTION weir_internal.drop_task(caller oid, caller_path text, name text, if_exists boolean) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
     others text;
@@ -308,14 +308,14 @@ BEGIN
     PERFORM weir_internal.sync_tick(false);
     PERFORM weir_internal.wake_tasks();
 END $$;
-COMMENT ON FUNCTION weir_internal.drop_task(regrole, text, boolean) IS 'weir.drop_task, for the caller given';
+COMMENT ON FUNCTION weir_internal.drop_task(oid, text, text, boolean) IS 'weir.drop_task, for the caller given';
 CREATE FUNCTION weir.drop_task(name text, if_exists boolean DEFAULT false) RETURNS void
-    LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_task_door';
+    LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_door';
 COMMENT ON FUNCTION weir.drop_task(text, boolean) IS
 'Drops a task with all its runs. Errors: 2BP01 others run after it, 55006 it is running.';
 
 -- Runs.
-CREATE FUNCTION weir_internal.run_task(caller regrole, name text, interval_start timestamptz, interval_end timestamptz, downstream boolean)
+CREATE FUNCTION weir_internal.run_task(caller oid, caller_path text, name text, interval_start timestamptz, interval_end timestamptz, downstream boolean)
 RETURNS bigint
 LANGUAGE plpgsql AS $$
 #variable_conflict use_variable
@@ -334,13 +334,13 @@ BEGIN
     PERFORM weir_internal.wake_tasks();
     RETURN (SELECT r.run_id FROM weir_internal.task_run r WHERE r.flow = flow AND r.task = name);
 END $$;
-COMMENT ON FUNCTION weir_internal.run_task(regrole, text, timestamptz, timestamptz, boolean) IS 'weir.run_task, for the caller given';
+COMMENT ON FUNCTION weir_internal.run_task(oid, text, text, timestamptz, timestamptz, boolean) IS 'weir.run_task, for the caller given';
 CREATE FUNCTION weir.run_task(name text, interval_start timestamptz DEFAULT NULL, interval_end timestamptz DEFAULT NULL, downstream boolean DEFAULT true)
-    RETURNS bigint LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_task_door';
+    RETURNS bigint LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_door';
 COMMENT ON FUNCTION weir.run_task(text, timestamptz, timestamptz, boolean) IS
 'Runs a task when the transaction commits, and, with downstream, those after it; returns the run''s id for weir.task_runs. The data interval is the last one of the schedule that has ended; without a schedule it begins and ends now.';
 
-CREATE FUNCTION weir_internal.backfill(caller regrole, task text, interval_start timestamptz, interval_end timestamptz, max_active int, reprocess text)
+CREATE FUNCTION weir_internal.backfill(caller oid, caller_path text, task text, interval_start timestamptz, interval_end timestamptz, max_active int, reprocess text)
 RETURNS bigint
 LANGUAGE plpgsql AS $$
 #variable_conflict use_variable
@@ -381,9 +381,9 @@ BEGIN
     PERFORM weir_internal.wake_tasks();
     RETURN id;
 END $$;
-COMMENT ON FUNCTION weir_internal.backfill(regrole, text, timestamptz, timestamptz, int, text) IS 'weir.backfill, for the caller given';
+COMMENT ON FUNCTION weir_internal.backfill(oid, text, text, timestamptz, timestamptz, int, text) IS 'weir.backfill, for the caller given';
 CREATE FUNCTION weir.backfill(task text, interval_start timestamptz, interval_end timestamptz, max_active int DEFAULT 1, reprocess text DEFAULT 'none')
-    RETURNS bigint LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_task_door';
+    RETURNS bigint LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_door';
 COMMENT ON FUNCTION weir.backfill(text, timestamptz, timestamptz, int, text) IS
 'Runs a task, and those after it, over each interval of its schedule that lies within the two times (without a schedule: over these as one), oldest first, max_active intervals at a time, from when the transaction commits. Returns the backfill''s id, which weir.task_runs shows with its runs. reprocess: none leaves out intervals that have a run which has not been cancelled, failed those that have one which did not fail, completed none.';
 
@@ -409,7 +409,7 @@ LANGUAGE sql STABLE AS $$
 $$;
 COMMENT ON FUNCTION weir_internal.has_run(text, timestamptz, timestamptz, text) IS 'is an interval left out of a backfill?';
 
-CREATE FUNCTION weir_internal.cancel_run(caller regrole, run_id bigint) RETURNS boolean
+CREATE FUNCTION weir_internal.cancel_run(caller oid, caller_path text, run_id bigint) RETURNS boolean
 LANGUAGE plpgsql AS $$
 DECLARE
     r weir_internal.task_run := weir_internal.own_run(caller, run_id);
@@ -425,12 +425,12 @@ BEGIN
     PERFORM weir_internal.wake_tasks();
     RETURN true;
 END $$;
-COMMENT ON FUNCTION weir_internal.cancel_run(regrole, bigint) IS 'weir.cancel_run, for the caller given';
-CREATE FUNCTION weir.cancel_run(run_id bigint) RETURNS boolean LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_task_door';
+COMMENT ON FUNCTION weir_internal.cancel_run(oid, text, bigint) IS 'weir.cancel_run, for the caller given';
+CREATE FUNCTION weir.cancel_run(run_id bigint) RETURNS boolean LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_door';
 COMMENT ON FUNCTION weir.cancel_run(bigint) IS
 'Cancels a run when the transaction commits: its statement, if it is running, and its retries. Those after it see a failure. false: it is over already.';
 
-CREATE FUNCTION weir_internal.retry_run(caller regrole, run_id bigint) RETURNS void
+CREATE FUNCTION weir_internal.retry_run(caller oid, caller_path text, run_id bigint) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
     r weir_internal.task_run := weir_internal.own_run(caller, run_id);
@@ -454,8 +454,8 @@ BEGIN
     WHERE d.flow = r.flow AND d.task = a.task;
     PERFORM weir_internal.wake_tasks();
 END $$;
-COMMENT ON FUNCTION weir_internal.retry_run(regrole, bigint) IS 'weir.retry_run, for the caller given';
-CREATE FUNCTION weir.retry_run(run_id bigint) RETURNS void LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_task_door';
+COMMENT ON FUNCTION weir_internal.retry_run(oid, text, bigint) IS 'weir.retry_run, for the caller given';
+CREATE FUNCTION weir.retry_run(run_id bigint) RETURNS void LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_door';
 COMMENT ON FUNCTION weir.retry_run(bigint) IS
 'Runs a run that is over once more, over its data interval and with all its retries, and those after it that were not run for its failure. Error 55006 if it is not over.';
 

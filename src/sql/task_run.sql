@@ -262,15 +262,22 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION weir_internal.task_late() IS 'marks runs that are not over by their SLA, and raises alerts';
 
--- Tells whoever wants to know.
+-- Raises an alert about a task, or resolves it.
 CREATE FUNCTION weir_internal.task_notice(task text, run_id bigint, what text, message text) RETURNS void
 LANGUAGE plpgsql AS $$
+DECLARE
+    owner oid := (SELECT t.owner FROM weir_internal.task t WHERE t.name = task_notice.task);
 BEGIN
-    IF what = 'late' THEN
-        RAISE LOG USING MESSAGE = message;
+    IF what = 'success' THEN
+        PERFORM weir_internal.resolve_alert('task_failed', task);
+        PERFORM weir_internal.resolve_alert('task_late', task);
+    ELSE
+        PERFORM weir_internal.raise_alert('task_' || what, task, CASE what WHEN 'late' THEN 'warn' ELSE 'error' END, message,
+            jsonb_build_object('run_id', run_id), owner);
     END IF;
 END $$;
-COMMENT ON FUNCTION weir_internal.task_notice(text, bigint, text, text) IS 'raises an alert about a task';
+COMMENT ON FUNCTION weir_internal.task_notice(text, bigint, text, text) IS
+'raises an alert about a task (failed, late), or resolves those there are (success)';
 
 -- Picks what to start processes for, and marks it as started.
 CREATE FUNCTION weir_internal.task_take(slots int, OUT run_id bigint, OUT activity text, OUT owner oid, OUT task text, OUT attempt int, OUT obstacle text)

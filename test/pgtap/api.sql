@@ -8,14 +8,21 @@ SELECT no_plan();
 -- Functions: names, arguments, defaults, results.
 CREATE TEMP TABLE api (signature text);
 INSERT INTO api VALUES
-    ('alter_stream(stream regclass, max_out_of_orderness interval DEFAULT NULL::interval, max_future interval DEFAULT NULL::interval, idle_timeout interval DEFAULT NULL::interval, retention interval DEFAULT NULL::interval, paths jsonb DEFAULT NULL::jsonb, time_unit text DEFAULT NULL::text, column_options jsonb DEFAULT NULL::jsonb, tombstones text DEFAULT NULL::text, isolation_level text DEFAULT NULL::text, on_data_loss text DEFAULT NULL::text, parallelism integer DEFAULT NULL::integer, batch_rows integer DEFAULT NULL::integer, batch_bytes integer DEFAULT NULL::integer, batch_interval interval DEFAULT NULL::interval, commit_to_group text DEFAULT NULL::text) → void'),
+    ('alter_expectation(stream regclass, name text, expression text DEFAULT NULL::text, on_violation text DEFAULT NULL::text) → void'),
+    ('drop_expectation(stream regclass, name text) → void'),
+    ('expect(stream regclass, name text, expression text, on_violation text DEFAULT ''dead_letter''::text, if_not_exists boolean DEFAULT false) → void'),
+    ('acknowledge_alert(id bigint) → void'),
+    ('alter_alert_rule(rule text, enabled boolean DEFAULT NULL::boolean, threshold double precision DEFAULT NULL::double precision, severity text DEFAULT NULL::text, notify_from text DEFAULT NULL::text, quiet_time interval DEFAULT NULL::interval, repeat_after interval DEFAULT NULL::interval, with_message boolean DEFAULT NULL::boolean) → void'),
+    ('alter_stream(stream regclass, dedup_ttl interval DEFAULT NULL::interval, max_out_of_orderness interval DEFAULT NULL::interval, max_future interval DEFAULT NULL::interval, idle_timeout interval DEFAULT NULL::interval, retention interval DEFAULT NULL::interval, paths jsonb DEFAULT NULL::jsonb, time_unit text DEFAULT NULL::text, column_options jsonb DEFAULT NULL::jsonb, tombstones text DEFAULT NULL::text, isolation_level text DEFAULT NULL::text, on_data_loss text DEFAULT NULL::text, parallelism integer DEFAULT NULL::integer, batch_rows integer DEFAULT NULL::integer, batch_bytes integer DEFAULT NULL::integer, batch_interval interval DEFAULT NULL::interval, commit_to_group text DEFAULT NULL::text) → void'),
     ('audit(stream regclass, OUT partition integer, OUT consumed bigint, OUT staged bigint, OUT duplicate bigint, OUT dead_lettered bigint, OUT dropped bigint, OUT skipped bigint, OUT replayed bigint, OUT balanced boolean) → SETOF record'),
     ('create_continuous_aggregate(name text, query text, time_window weir.window_spec DEFAULT NULL::weir.window_spec, allowed_lateness interval DEFAULT ''00:00:00''::interval, retention interval DEFAULT NULL::interval, backfill boolean DEFAULT true, if_not_exists boolean DEFAULT false) → regclass'),
     ('create_stream(name text, columns text, server name DEFAULT NULL::name, topic text DEFAULT NULL::text, format text DEFAULT ''json''::text, key_format text DEFAULT NULL::text, key_columns text[] DEFAULT NULL::text[], event_id text[] DEFAULT NULL::text[], dedup_ttl interval DEFAULT NULL::interval, event_time name DEFAULT NULL::name, max_out_of_orderness interval DEFAULT ''00:00:00''::interval, max_future interval DEFAULT ''1 day''::interval, idle_timeout interval DEFAULT NULL::interval, retention interval DEFAULT ''01:00:00''::interval, start_from text DEFAULT ''earliest''::text, paths jsonb DEFAULT ''{}''::jsonb, time_unit text DEFAULT NULL::text, column_options jsonb DEFAULT ''{}''::jsonb, metadata text[] DEFAULT ''{}''::text[], tombstones text DEFAULT ''dead_letter''::text, isolation_level text DEFAULT ''read_committed''::text, on_data_loss text DEFAULT ''stop''::text, parallelism integer DEFAULT 1, partitions integer DEFAULT 1, batch_rows integer DEFAULT NULL::integer, batch_bytes integer DEFAULT NULL::integer, batch_interval interval DEFAULT NULL::interval, commit_to_group text DEFAULT NULL::text, if_not_exists boolean DEFAULT false) → regclass'),
     ('drop(object regclass) → void'),
     ('drop_stream(stream regclass, cascade boolean DEFAULT false) → void'),
     ('hop(size interval, slide interval, shift interval DEFAULT ''00:00:00''::interval) → weir.window_spec'),
+    ('purge_alerts(older_than interval DEFAULT ''90 days''::interval) → bigint'),
     ('replay_dead_letters(stream regclass, filter text DEFAULT NULL::text, transform text DEFAULT NULL::text, OUT replayed bigint, OUT applied bigint, OUT failed bigint) → record'),
+    ('resolve_alert(id bigint) → void'),
     ('seek(stream regclass, seek_to text, reset boolean DEFAULT false) → void'),
     ('session(gap interval) → weir.window_spec'),
     ('start(stream regclass) → void'),
@@ -44,11 +51,14 @@ SELECT is_empty($$ SELECT attrelid::regclass, attname FROM pg_attribute a JOIN p
 -- Views
 SELECT columns_are('weir', 'dead_letters', '{id,stream_schema,stream,partition,kafka_offset,kafka_timestamp,key,value,headers,error_stage,sqlstate,message,detail,column_name,constraint_name,object_name,failed_at,replayed_at}'::name[]);
 SELECT columns_are('weir', 'late_events', '{stream_schema,stream,aggregate_schema,aggregate,partition,kafka_offset,window_start,window_end,seen_at}'::name[]);
+SELECT columns_are('weir', 'alerts', '{id,source,what,severity,message,detail,first_seen,last_seen,count,acknowledged_at,acknowledged_by,resolved_at}'::name[]);
 SELECT has_column('weir', 'status', c, 'status has ' || c)
 FROM unnest('{stream_schema,stream,worker,state,since,last_error,next_try,watermark,held_back_by}'::name[]) c;
 SELECT has_column('weir', 'stream_stats', c, 'stream_stats has ' || c)
 FROM unnest('{stream_schema,stream,partition,consumed,staged,duplicate,dead_lettered,dropped,skipped,replayed,late,applied_offset,lag,gap}'::name[]) c;
 SELECT has_view('weir', v, 'view ' || v) FROM unnest('{status,stream_stats,gaps,dead_letters,catalog}'::name[]) v;
+SELECT columns_are('weir', 'expectation_stats', '{stream_schema,stream,name,expression,on_violation,passed,failed,last_failed_at,last_failed_partition,last_failed_offset,created_at}'::name[]);
+SELECT columns_are('weir', 'expectation_changes', '{stream_schema,stream,name,change,expression,on_violation,offsets,changed_at,changed_by}'::name[]);
 SELECT columns_are('weir', 'gaps', '{stream_schema,stream,partition,from_offset,to_offset,offsets,cause,recorded_at,recorded_by,void_since}'::name[]);
 SELECT col_type_is('weir', 'dead_letters', c, t, format('dead_letters.%s is %s', c, t))
 FROM (VALUES ('id', 'bigint'), ('partition', 'integer'), ('kafka_offset', 'bigint'), ('kafka_timestamp', 'timestamp with time zone'),

@@ -2,10 +2,11 @@
 #
 # A producer sends numbered readings, some malformed, some tombstones, in
 # transactions of which some are aborted, and keeps account of what it has
-# committed.  Meanwhile workers, backends and the whole server are killed at
+# committed.  Some readings are sent again, to whatever partition.  Meanwhile workers, backends and the whole server are killed at
 # random moments.  At the end the tables that triggers of users maintain hold
 # what the producer has in its books, and what a plain consumer finds in the
-# topic: each once.
+# topic: each message once, and by the stream that tells duplicates each
+# reading.
 #
 # Environment: WEIR_SEED repeats a run's choices, WEIR_LONG=1 makes it long.
 
@@ -16,7 +17,7 @@ use FindBin;
 use lib "$FindBin::RealBin/../lib";
 
 use IPC::Run ();
-use List::Util qw(shuffle);
+use List::Util qw(min shuffle sum);
 use POSIX ();
 use Sandbox;
 use Storable qw(nstore retrieve);
@@ -27,7 +28,7 @@ my $partitions = 5;
 my $sensors = 97;
 my $block = 10_000;    # messages in a transaction
 my $blocks = $ENV{WEIR_LONG} ? 1000 : 100;
-my %streams = (alone => 1, shared => 2);    # names and their parallelism
+my %streams = (alone => 1, shared => 2, once => 2);    # names and their parallelism
 
 my $seed = $ENV{WEIR_SEED} // int(rand(2**31));
 diag("WEIR_SEED=$seed");
@@ -56,8 +57,7 @@ sub message
 		$books->{tombstones}++;
 		return 'NULL';
 	}
-	$books->{count}[$sensor]++;
-	$books->{sum}[$sensor] += $number;
+	push @{ $books->{numbers} }, $number;
 	return "{\"sensor\": $sensor, \"n\": $number}";
 }
 
@@ -66,12 +66,26 @@ sub add_books
 {
 	my ($all, $books) = @_;
 
-	foreach my $what (qw(count sum))
+	foreach my $number (@{ $books->{numbers} })
 	{
-		$all->{$what}[$_] += $books->{$what}[$_] // 0 for 0 .. $sensors - 1;
+		$all->{count}[ $number % $sensors ]++;
+		$all->{sum}[ $number % $sensors ] += $number;
+		next if vec($all->{seen} //= '', $number, 1);
+		vec($all->{seen}, $number, 1) = 1;
+		$all->{once_count}[ $number % $sensors ]++;
+		$all->{once_sum}[ $number % $sensors ] += $number;
 	}
 	$all->{tombstones} += $books->{tombstones} // 0;
 	$all->{malformed}{$_} = 1 foreach keys %{ $books->{malformed} };
+}
+
+# Returns an earlier number: a near one, or any that was sent, or should have been.
+sub again
+{
+	my ($number) = @_;
+
+	return $block + int(rand($number - $block + 1)) if rand() < 0.5;
+	return $number - int(rand(min(100, $number - $block + 1)));
 }
 
 # Sends a block in one way or another; adds it to the books if it was committed.
@@ -81,7 +95,7 @@ sub produce_block
 	my $books = {};
 	my @ways = ([], ['--transaction', 'commit'], ['--transaction', 'commit'], ['--transaction', 'abort']);
 	my $way = $ways[ int(rand(@ways)) ];
-	my $lines = join("\n", map { message($books, $_) } $from .. $from + $block - 1);
+	my $lines = join("\n", map { message($books, rand() < 0.1 ? again($_) : $_) } $from .. $from + $block - 1);
 
 	$box->run("$lines\n", 'produce', 'readings', '--tombstone', 'NULL', @$way);
 	add_books($all, $books) unless "@$way" =~ /abort/;
@@ -116,11 +130,12 @@ sub start_producer
 sub make_stream
 {
 	my ($name, $parallelism) = @_;
+	my $dedup = $name eq 'once' ? ", event_id => '{n}', dedup_ttl => '1 day'" : '';
 
 	$box->sql(<<~"END");
 		CREATE TABLE ${name}_sums (sensor int, kafka bool, n bigint, total numeric, PRIMARY KEY (sensor, kafka));
 		SELECT weir.create_stream('$name', columns => 'sensor int NOT NULL, n bigint NOT NULL',
-			server => 'kafka', topic => 'readings', tombstones => 'skip', parallelism => $parallelism);
+			server => 'kafka', topic => 'readings', tombstones => 'skip', parallelism => $parallelism$dedup);
 		CREATE FUNCTION ${name}_add() RETURNS trigger LANGUAGE plpgsql AS \$\$
 		BEGIN
 			INSERT INTO ${name}_sums AS s
@@ -133,7 +148,7 @@ sub make_stream
 		SELECT weir.create_continuous_aggregate('${name}_totals',
 			'SELECT sensor, _partition >= 0 AS kafka, count(*) AS n, sum(n) AS total FROM $name GROUP BY 1, 2');
 		SELECT weir.create_continuous_aggregate('${name}_windows',
-			'SELECT sensor, count(*) AS n, sum(n) AS total, count(DISTINCT n) AS different FROM $name GROUP BY sensor',
+			'SELECT sensor, count(*) AS n, sum(n) AS total, count(DISTINCT _offset * 8 + _partition) AS different FROM $name GROUP BY sensor',
 			time_window => weir.tumble('2 seconds'), allowed_lateness => '10 seconds');
 		SELECT weir.start('$name');
 		END
@@ -144,8 +159,10 @@ sub start_session
 {
 	my ($stream) = @_;
 	my ($in, $out, $err) = ('', '', '');
+	# a number that Kafka may have brought, or may bring while this is not committed
+	my $number = $block + int(rand($block * $blocks));
 	my $work = int(rand(2))
-	  ? "SELECT accepted FROM weir.ingest('$stream', '{\"sensor\": -1, \"n\": 1}'::text)"
+	  ? "SELECT accepted FROM weir.ingest('$stream', '{\"sensor\": -1, \"n\": $number}'::text)"
 	  : "SELECT count(*) FROM $stream CROSS JOIN generate_series(1, 100)";
 	my $session = IPC::Run::start([ 'psql', '-XAtq', @connection, '-c', 'SELECT pg_backend_pid()',
 			'-c', "BEGIN; $work; SELECT pg_sleep(600)" ],
@@ -157,12 +174,14 @@ sub start_session
 
 # Ingests a row, and knows whether that is committed.
 my %ingested;
+my $unique = 0;
 
 sub ingest
 {
 	my ($stream) = @_;
 
-	return unless eval { $box->sql("SELECT weir.ingest('$stream', '{\"sensor\": -2, \"n\": 1}'::text)"); 1 };
+	$unique--;
+	return unless eval { $box->sql("SELECT weir.ingest('$stream', '{\"sensor\": -2, \"n\": $unique}'::text)"); 1 };
 	$ingested{$stream}++;
 }
 
@@ -226,7 +245,17 @@ note(join(', ', map { "$_ killed $killed{$_} times" } sort keys %killed));
 ok($killed{worker} && $killed{server} && $killed{backend}, 'all kinds of processes were killed')
   or diag("in this run, that is: with WEIR_SEED=$seed");
 
-my $expected = join("\n", map { "$_|$books->{count}[$_]|$books->{sum}[$_]" } 0 .. $sensors - 1);
+# What each sensor should come to.
+sub expected
+{
+	my ($stream) = @_;
+	my $once = $stream eq 'once' ? 'once_' : '';
+	return join("\n", map { "$_|$books->{\"${once}count\"}[$_]|$books->{\"${once}sum\"}[$_]" } 0 .. $sensors - 1);
+}
+
+my $sent = sum(@{ $books->{count} });
+my $twice = $sent - sum(@{ $books->{once_count} });
+note("$twice of $sent readings were sent again");
 my @ends = map { [ split /\t/ ] } split /\n/, $box->run('', 'offsets', 'readings');
 my $ends = join("\n", map { "$_->[0]|$_->[2]" } @ends);
 
@@ -243,8 +272,11 @@ my $letters = join("\n", sort split(/\n/, $malformed));
 is(join("\n", sort map { s/^\d+\|\d+\|//r } split(/\n/, $malformed)), join("\n", sort keys %{ $books->{malformed} }),
 	'another consumer finds what was produced');
 
+# it may be recovering from the last kill
+$box->await('SELECT 1', '1');
 foreach my $stream (sort keys %streams)
 {
+	my $expected = expected($stream);
 	$box->sql("SELECT weir.wait('$stream', '120 s')");
 	is($box->sql("SELECT sensor, n, total FROM ${stream}_sums WHERE kafka ORDER BY 1"), $expected,
 		"$stream: every reading is counted once");
@@ -260,8 +292,8 @@ foreach my $stream (sort keys %streams)
 		  . " FROM weir.dead_letters WHERE stream = '$stream'"))), $letters,
 		"$stream: what is malformed is a dead letter, once");
 	is($box->sql("SELECT count(*) FROM weir.audit('$stream') WHERE NOT balanced"), '0', "$stream: the books balance");
-	is($box->sql("SELECT sum(consumed), sum(skipped) FROM weir.audit('$stream') WHERE partition >= 0"),
-		"$total|$books->{tombstones}", "$stream: every message is accounted for");
+	is($box->sql("SELECT sum(consumed), sum(skipped), sum(duplicate) FROM weir.audit('$stream') WHERE partition >= 0"),
+		"$total|$books->{tombstones}|" . ($stream eq 'once' ? $twice : 0), "$stream: every message is accounted for");
 	is($box->sql("SELECT partition, applied_offset FROM weir.stream_stats WHERE stream = '$stream'"
 		  . " AND partition >= 0 ORDER BY 1"), $ends, "$stream: and all are applied");
 }

@@ -78,6 +78,8 @@ my $compare = q{
 	       (SELECT count(*) FROM (SELECT * FROM copy EXCEPT ALL SELECT * FROM readings) d)};
 my $placement = q{SELECT md5(string_agg(tableoid || ' ' || _partition || ' ' || _offset, ',' ORDER BY _partition, _offset)) FROM readings};
 my $effects = q{SELECT md5(string_agg(c::text, ',' ORDER BY c)) FROM copy c};
+my $aggregates = q{SELECT (SELECT md5(string_agg(a::text, ',' ORDER BY a)) FROM readings_10s a) || (SELECT md5(string_agg(a::text, ',' ORDER BY a)) FROM readings_sessions a)};
+my $differences = q{SELECT count(*) FROM unnest('{readings_10s,readings_sessions}'::regclass[]) a, weir.verify(a)};
 my $books = q{SELECT string_agg(a::text, ' ' ORDER BY a) FROM weir.audit('readings') a};
 my $generation = q{SELECT staging_generation FROM weir_internal.stream WHERE stream = 'readings'::regclass};
 
@@ -95,6 +97,8 @@ $box->sql(q{
 		RETURN NULL;
 	END $$;
 	CREATE TRIGGER copy AFTER INSERT ON readings REFERENCING NEW TABLE AS batch FOR EACH STATEMENT EXECUTE FUNCTION copy();
+	SELECT weir.create_continuous_aggregate('readings_10s', 'SELECT count(*), sum(n) FROM readings', weir.tumble('10 s'));
+	SELECT weir.create_continuous_aggregate('readings_sessions', 'SELECT n % 50 AS k, count(*), sum(n) FROM readings GROUP BY 1', weir.session('1 s'));
 	SELECT weir.start('readings');
 });
 send_messages(3000);
@@ -126,7 +130,8 @@ my $rows = $box->sql('SELECT count(*) FROM readings');
 cmp_ok($rows, '>', 11_000, "there are $rows rows");
 is($box->sql('SELECT count(DISTINCT tableoid) FROM readings'), '4', 'in four children');
 is($box->sql($compare), '0 0', 'the copy has them');
-my %before = map { $_ => $box->sql($_) } ($placement, $effects, $books);
+my %before = map { $_ => $box->sql($_) } ($placement, $effects, $aggregates, $books);
+is($box->sql($differences), '0', 'continuous aggregates agree with them');
 
 # ---- a clean restart, a crash ----
 
@@ -142,6 +147,8 @@ is($box->sql($generation), '2', 'a crash loses the rows');
 is($box->sql($compare), '0 0', 'they come back as they were');
 is($box->sql($placement), $before{$placement}, 'each into its child');
 is($box->sql($effects), $before{$effects}, 'no trigger has fired');
+is($box->sql($aggregates), $before{$aggregates}, 'not for continuous aggregates either');
+is($box->sql($differences), '0', 'which agree with what is back');
 is($box->sql($books), $before{$books}, 'nothing is counted twice');
 
 # ---- new messages during a refill, a crash during a refill ----
@@ -163,6 +170,9 @@ sub held_up
 $box->sql("BEGIN; LOCK TABLE $second IN SHARE MODE; PREPARE TRANSACTION 'holder'");
 $box->run('', 'crash');
 held_up('both workers wait for a child that somebody has locked, and say so');
+is($box->run(q{\set VERBOSITY sqlstate
+	SELECT weir.verify('readings_10s') \g
+	SELECT :'SQLSTATE'} =~ s/^\t+//gmr, qw(psql -X -q -A -t)), '55000', 'what is not all back is not verified');
 $box->run(qq({"n": -1, "ts": 1700000000000}\n), 'produce', 'readings', '--partition', $_) for 0 .. 2;
 $box->poll(q{SELECT count(*) FROM copy WHERE n = -1}, '3', 'new messages are applied');
 cmp_ok($box->sql("$left 'readings'"), '>', 0, 'while old ones are still to come');
@@ -200,6 +210,9 @@ is($box->sql('SELECT count(*) FROM (SELECT * FROM readings EXCEPT ALL SELECT * F
 	'where the topic has lost messages, no row is another one than it was');
 is($box->sql('SELECT count(*) FROM (SELECT * FROM copy EXCEPT ALL SELECT * FROM readings) d'), $lost,
 	'and what is missing is what was there before the next checkpoint');
+is($box->sql($differences), '0', 'continuous aggregates are compared from where all is there');
+$box->sql('UPDATE readings_10s_results SET count = count + 1 WHERE window_start = (SELECT max(window_start) FROM readings_10s_results)');
+is($box->sql("SELECT side FROM weir.verify('readings_10s') ORDER BY side"), "maintained\nrecomputed", 'and they are');
 cmp_ok($box->sql(q{SELECT max(refill_lost) FROM weir.status WHERE stream = 'readings'}), '>=', $lost, 'which the status shows');
 like($box->run('', 'log', '-n', '1000'), qr/WARNING:.*partition $_ of stream "readings" cannot be refilled/, 'and the log') for 0, 1;
 
@@ -209,16 +222,51 @@ $box->run('', 'topic', 'late', '--partitions', 1);
 $box->sql(q{
 	SELECT weir.create_stream('late', columns => 't bigint, ts timestamptz', server => 'kafka', topic => 'late',
 		event_time => 'ts', time_unit => 's', max_out_of_orderness => '4 s', retention => '1 hour', idle_timeout => NULL);
+	SELECT weir.create_continuous_aggregate('late_10s', 'SELECT count(*), sum(t) FROM late', weir.tumble('10 s'));
 	SELECT weir.start('late')});
+# beside it a stream that lives without Kafka: nothing of it comes back
+$box->sql(q{
+	SELECT weir.create_stream('local', columns => 't bigint, ts timestamptz', event_time => 'ts', time_unit => 's');
+	SELECT weir.create_continuous_aggregate('local_10s', 'SELECT count(*), sum(t) FROM local', weir.tumble('10 s'));
+	SELECT weir.create_continuous_aggregate('local_totals', 'SELECT count(*), sum(t) FROM local');
+	SELECT weir.ingest('local', ARRAY['{"t": 5, "ts": 5}', '{"t": 25, "ts": 25}'])});
 $box->run(qq({"t": 25, "ts": 25}\n), 'produce', 'late');
 $box->poll('SELECT t FROM late', '25', 'late: an event');
 rotate('late');
 let_pass('late', '61 minutes');
 $box->run(qq({"t": 3, "ts": 3}\n), 'produce', 'late');
 $box->poll('SELECT t FROM late', '3', 'late: one before it, which is past retention meanwhile');
+my $windows = q{SELECT string_agg(format('%s: %s %s', extract(epoch FROM window_start)::int, count, sum), ', ' ORDER BY window_start) FROM };
+is($box->sql("$windows late_10s"), '20: 1 25', 'late: it is too late for its window');
 $box->run('', 'crash');
 refilled('late');
 is($box->sql('SELECT t, _offset, extract(epoch FROM _watermark)::int FROM late'), '3|1|21', 'late: its watermark is known');
+is($box->sql("$windows late_10s"), '20: 1 25', 'late: the window is as it was');
+# what begins with the rows that are back must not take it for one that was on time
+$box->sql(q{SELECT weir.create_continuous_aggregate('since_10s', 'SELECT count(*), sum(t) FROM late', weir.tumble('10 s'))});
+$box->run(qq({"t": 31, "ts": 31}\n{"t": 9, "ts": 9}\n{"t": 45, "ts": 45}\n), 'produce', 'late');
+$box->poll('SELECT count(*) FROM late', '4', 'late: more events');
+is($box->sql("$windows late_10s"), '20: 1 25, 30: 1 31, 40: 1 45', 'late: windows of all');
+is($box->sql("$windows since_10s"), '30: 1 31, 40: 1 45', 'late: and of those that came after the crash');
+is($box->sql("SELECT string_agg(aggregate || ' ' || kafka_offset || ' ' || extract(epoch FROM window_start)::int, ', ' ORDER BY aggregate DESC, kafka_offset)"
+	  . " FROM weir.late_events WHERE stream = 'late'"), 'since_10s 1 0, since_10s 3 0, late_10s 1 0, late_10s 3 0', 'late: both say what was late');
+is($box->sql("SELECT count(*) FROM (SELECT 'late_10s'::regclass a UNION SELECT 'since_10s') v, weir.verify(a)"), '0', 'late: they are right');
+
+# ---- what no topic has is lost, and nobody takes that for a difference ----
+
+my $local = "SELECT string_agg(format('%s: %s', extract(epoch FROM window_start)::int, sum), ', ' ORDER BY window_start) FROM ";
+is($box->sql('SELECT count(*) FROM local'), '0', 'local: staged rows are lost');
+is($box->sql("$local local_10s"), '0: 5, 20: 25', 'local: results are not');
+is($box->sql(q{SELECT count(*) FROM weir.verify('local_10s')}), '0', 'local: windows that nothing is staged of are not compared');
+$box->sql(qq{SELECT weir.ingest('local', '{"t": $_, "ts": $_}')}) for 28, 41, 52;
+is($box->sql("$local local_10s"), '0: 5, 20: 53, 40: 41, 50: 52', 'local: it goes on');
+is($box->sql(q{SELECT count(*) FROM weir.verify('local_10s')}), '0', 'local: nor is one that began before');
+is($box->sql(q{UPDATE local_10s_results SET sum = 0 WHERE sum = 41; SELECT data->>'sum' FROM weir.verify('local_10s') ORDER BY side}), "0\n41",
+	'local: those after are');
+like($box->run(q{SELECT weir.verify('local_totals')}, qw(psql -X -q -A -t)) . $box->run('', 'log', '-n', '20'), qr/"local_totals" is not covered by what is staged/,
+	'local: running totals cannot be any more');
+is($box->sql(qq{SELECT weir.create_continuous_aggregate('local_new', 'SELECT sum(t) FROM local', weir.tumble('10 s')); $local local_new}), "local_new\n40: 41, 50: 52",
+	'local: a new one begins with windows that are whole');
 
 # ---- a partition that returns from idleness goes on with the stream's watermark, again ----
 
@@ -237,8 +285,14 @@ $box->run(qq({"t": 6, "ts": 6}\n{"t": 99, "ts": 99}\n{"t": 101, "ts": 101}\n{"t"
 my $watermarks = q{SELECT string_agg(t || ': ' || extract(epoch FROM _watermark)::numeric::int, ', ' ORDER BY _partition, _offset)
 	FROM lazy WHERE _partition = 1 AND _watermark > '-infinity'};
 $box->poll($watermarks, '6: 96, 99: 96, 101: 96, 102: 97', 'lazy: it returns, with their watermark');
+# what is ingested beside Kafka does not come back, nor does its window agree with what is staged
+$box->sql(q{SELECT weir.create_continuous_aggregate('lazy_10s', 'SELECT count(*), sum(t) FROM lazy', weir.tumble('10 s'));
+	SELECT weir.ingest('lazy', '{"t": 104, "ts": 104}')});
+is($box->sql(q{SELECT count(*) FROM weir.verify('lazy_10s')}), '0', 'lazy: an aggregate agrees');
 $box->run('', 'crash');
 refilled('lazy');
+is($box->sql('SELECT count(*) FROM lazy WHERE t = 104'), '0', 'lazy: what was ingested is lost');
+is($box->sql(q{SELECT count(*) FROM weir.verify('lazy_10s')}), '0', 'lazy: its window is not compared');
 is($box->sql($watermarks), '6: 96, 99: 96, 101: 96, 102: 97', 'lazy: that comes back');
 
 # ---- what was taken back, and what was passed over ----

@@ -27,6 +27,7 @@ $node->safe_psql('original', q{
 	SELECT weir.create_stream('app.s', 'id int NOT NULL, price numeric CHECK (price > 0), gone int, note text DEFAULT ''none'', ts timestamptz',
 		event_time => 'ts', max_out_of_orderness => '5 s', partitions => 2, metadata => '{key}');
 	ALTER TABLE app.s DROP COLUMN gone;
+	SELECT weir.expect('app.s', 'cheap', 'price < 1000', 'drop'), weir.expect('app.s', '"has Note"', 'note <> ''none''', 'keep');
 	CREATE INDEX s_id ON app.s (id);
 	CREATE TABLE app.totals (id int PRIMARY KEY, n bigint);
 	CREATE FUNCTION app.count() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -39,7 +40,7 @@ $node->safe_psql('original', q{
 	CREATE TRIGGER count AFTER INSERT ON app.s REFERENCING NEW TABLE AS n FOR EACH STATEMENT EXECUTE FUNCTION app.count();
 	CREATE VIEW app.v AS SELECT id, price FROM app.s;
 	SELECT weir.ingest('app.s', ARRAY['{"id": 1, "price": 2, "ts": "2026-01-01T00:00:10Z"}', '{"id": 2, "ts": "2026-01-01T00:00:20Z"}', 'broken',
-		'{"id": 3, "price": -1, "ts": "2026-01-01T00:00:20Z"}'], key => 'k');
+		'{"id": 3, "price": -1, "ts": "2026-01-01T00:00:20Z"}', '{"id": 4, "price": 1001, "ts": "2026-01-01T00:00:20Z"}'], key => 'k');
 	SELECT weir.create_stream('app.k', 'id int', server => 'kafka', topic => 'topic', tombstones => 'skip', commit_to_group => 'reporting');
 });
 $node->safe_psql('original', q{INSERT INTO weir_internal.gap (stream, partition, from_offset, to_offset, cause, recorded_by)
@@ -55,6 +56,8 @@ my %query = (
 	'dead letters' => 'SELECT * FROM weir.dead_letters ORDER BY id',
 	stats => q{SELECT * FROM weir.stream_stats WHERE stream = 's' ORDER BY partition},
 	gaps => 'SELECT * FROM weir.gaps ORDER BY 1, 2, 3',
+	expectations => 'SELECT * FROM weir.expectation_stats ORDER BY name',
+	'changes of expectations' => 'SELECT * FROM weir.expectation_changes ORDER BY changed_at',
 	audit => q{SELECT * FROM weir.audit('app.s')},
 	totals => 'SELECT * FROM app.totals ORDER BY id',
 	'what a refill goes by' => 'SELECT (SELECT count(*) FROM weir_internal.chunk_checkpoint c JOIN weir_internal.chunk USING (stream, chunk)),
@@ -79,10 +82,10 @@ sub check_copy
 		"$how: the child is the parent's");
 
 	# It goes on where the original stood.
-	is($node->safe_psql($database, q{SET ROLE app; SELECT * FROM weir.ingest('app.s', ARRAY['{"id": 1, "price": 3, "ts": "2026-01-01T00:00:30Z"}', 'broken'])}),
-		'1|0|1|0', "$how: ingest works");
-	is($node->safe_psql($database, q{SELECT id, note, _offset, _watermark FROM app.s ORDER BY _offset DESC LIMIT 1}),
-		'1|none|4|2026-01-01 00:00:15+00', "$how: offset and watermark go on");
+	is($node->safe_psql($database, q{SET ROLE app; SELECT * FROM weir.ingest('app.s', ARRAY['{"id": 1, "price": 3, "ts": "2026-01-01T00:00:30Z"}', 'broken', '{"id": 5, "price": 1002, "ts": "2026-01-01T00:00:30Z"}'])}),
+		'1|0|1|1', "$how: ingest works");
+	is($node->safe_psql($database, q{SELECT id, note, _offset, _watermark, _violations FROM app.s ORDER BY _offset DESC LIMIT 1}),
+		'1|none|5|2026-01-01 00:00:15+00|{"has Note"}', "$how: offset, watermark and expectations go on");
 	is($node->safe_psql($database, 'SELECT n FROM app.totals WHERE id = 1'), '2', "$how: the trigger fires");
 	is($node->safe_psql($database, q{SELECT count(DISTINCT id), count(*) FROM weir.dead_letters}), '3|3', "$how: dead letters go on");
 	is($node->safe_psql($database, q{SET ROLE app; SELECT * FROM weir.replay_dead_letters('app.s', 'error_stage = ''constraint''', $$'{"id": 3, "price": 1, "ts": "2026-01-01T00:00:20Z"}'$$)}),
@@ -101,7 +104,8 @@ sub check_copy
 			(SELECT count(*) FROM weir_internal.chunk), (SELECT count(*) FROM weir_internal.dead_letter),
 			(SELECT count(*) FROM pg_class WHERE relnamespace = 'weir_internal'::regnamespace AND relkind = 'r' AND relname ~ '_chunk') +
 			(SELECT count(*) FROM weir_internal.chunk_checkpoint) + (SELECT count(*) FROM weir_internal.verdict) +
-			(SELECT count(*) FROM weir_internal.staging_marker) + (SELECT count(*) FROM weir_internal.gap)}),
+			(SELECT count(*) FROM weir_internal.staging_marker) + (SELECT count(*) FROM weir_internal.gap) +
+			(SELECT count(*) FROM weir_internal.expectation) + (SELECT count(*) FROM weir_internal.expectation_failure) + (SELECT count(*) FROM weir_internal.expectation_change)}),
 		'0|0|0|0|0', "$how: dropped, nothing is left");
 	return;
 }
