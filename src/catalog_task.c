@@ -149,6 +149,15 @@ weir_catalog_task_purge(int older_than_s)
 	call(&statement, (Datum[]) {Int32GetDatum(older_than_s)}, NULL);
 }
 
+/* Takes the tick away from pg_cron. */
+void
+weir_catalog_task_drop_tick(void)
+{
+	static WeirCatalogStatement statement = {"SELECT weir_internal.drop_tick()", 0};
+
+	call(&statement, NULL, NULL);
+}
+
 /* Asks one of two questions: is something due soon; are runs not over? */
 bool
 weir_catalog_task_is_due(bool soon)

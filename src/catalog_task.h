@@ -52,6 +52,7 @@ extern List *weir_catalog_task_active(void);	/* of WeirTaskRun *: without activi
 extern void weir_catalog_task_put_back(int64 run, const char *reason);
 extern void weir_catalog_task_purge(int older_than_s);
 extern bool weir_catalog_task_is_due(bool soon); /* is something due soon; else: are runs not over? */
+extern void weir_catalog_task_drop_tick(void);
 
 /* A session's beginning and end.  NULL: not wanted any more. */
 extern WeirTaskOrder *weir_catalog_task_begin(const WeirTaskRun *run);

@@ -13,7 +13,9 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "catalog.h"
 #include "catalog/pg_database.h"
+#include "catalog_task.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "compat.h"
@@ -139,14 +141,18 @@ send_workers_away(Oid dboid)
 /*
  * Makes the launcher look at this database when the command is over.  Where it
  * is about the extension itself, workers leave before: batches would meet
- * tables that are being altered, and wait for each other with the command.
+ * tables that are being altered, and wait for each other with the command.  What
+ * pg_cron calls goes with the extension.
  */
 static void
 make_way_for_extension(Node *command)
 {
 	weir_wake_at_end();
-	if (!IsA(command, DropOwnedStmt) && superuser())
-		send_workers_away(MyDatabaseId);
+	if (IsA(command, DropOwnedStmt) || !superuser())
+		return;
+	send_workers_away(MyDatabaseId);
+	if (IsA(command, DropStmt) && weir_catalog_usable())
+		weir_catalog_task_drop_tick();
 }
 
 /* Runs the command as it would run without us. */

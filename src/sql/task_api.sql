@@ -528,6 +528,15 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION weir_internal.sync_tick(boolean) IS 'has pg_cron call weir.tick() where tasks have schedules; warns where it is not there, if asked to';
 
+CREATE FUNCTION weir_internal.drop_tick() RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF weir_internal.tick_every() IS NOT NULL THEN
+        EXECUTE 'SELECT cron.unschedule(jobid) FROM cron.job WHERE command = $1 AND database = current_database()' USING 'SELECT weir.tick()';
+    END IF;
+END $$;
+COMMENT ON FUNCTION weir_internal.drop_tick() IS 'has pg_cron call weir.tick() no more';
+
 -- What the tasks of this database look like.
 CREATE FUNCTION weir.task_graph(format text DEFAULT 'text') RETURNS SETOF text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
