@@ -18,8 +18,15 @@ SQL_PIECES = \
 	src/sql/deadletter.sql \
 	src/sql/expect.sql \
 	src/sql/aggregate.sql \
+	src/sql/transform.sql \
 	src/sql/alert.sql \
 	src/sql/status.sql \
+	src/sql/check.sql \
+	src/sql/check_kind.sql \
+	src/sql/check_statistics.sql \
+	src/sql/check_define.sql \
+	src/sql/check_run.sql \
+	src/sql/check_plain.sql \
 	src/sql/task.sql \
 	src/sql/task_run.sql \
 	src/sql/task_api.sql \

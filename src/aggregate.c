@@ -60,11 +60,12 @@ build(const void *arg)
 	aggregate->source = weir_source_load(row->source);
 	aggregate->keys = weir_keys_init(aggregate->query->keys);
 	aggregate->partials = weir_partial_init(aggregate->query->aggrefs);
-	aggregate->plans.context = CurrentMemoryContext;
+	aggregate->base.name = aggregate->query->name;
+	aggregate->plans.context = aggregate->key_plans.context = CurrentMemoryContext;
 	return &aggregate->base;
 }
 
-static const WeirCompiledKind aggregates = {matches, build};
+static const WeirCompiledKind aggregates = {"continuous aggregate", matches, build};
 
 /* Returns the aggregate with this relation in that role. */
 WeirAggregate *

@@ -37,6 +37,7 @@ typedef struct WeirAggregate
 	WeirKeySet *keys;
 	WeirPartialSet *partials;
 	WeirBatchPlans plans;
+	WeirBatchPlans key_plans;	/* for batches of one window: by the keys alone */
 	TimestampTz next_close;		/* not before that are sessions closed again */
 } WeirAggregate;
 
@@ -56,11 +57,14 @@ extern int	weir_aggregate_subs(const WeirAggregate *aggregate);
 extern bool weir_aggregate_is_over(const WeirAggregate *aggregate, const WeirStoreEntry *entry, TimestampTz closed,
 								   bool whole);
 
-/* Returns the plan for a batch of so many rows, made when first needed; its tables are locked. */
-extern PlannedStmt *weir_aggregate_plan_for(WeirAggregate *aggregate, int64 rows);
+/*
+ * Returns the plan for a batch of so many rows, whose events are all of one
+ * window or not; made when first needed; its tables are locked.
+ */
+extern PlannedStmt *weir_aggregate_plan_for(WeirAggregate *aggregate, int64 rows, bool one_window);
 
-/* Takes a batch in: the rows of a transition table. */
-extern void weir_aggregate_take_batch(WeirAggregate *aggregate, Tuplestorestate *batch);
+/* Takes a batch in: the rows of a transition table, and what is known of their span. */
+extern void weir_aggregate_take_batch(WeirAggregate *aggregate, Tuplestorestate *batch, WeirSpan span);
 
 /* Takes in the rows that its source has.  The caller keeps batches out. */
 extern void weir_aggregate_backfill(WeirAggregate *aggregate);

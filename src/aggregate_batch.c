@@ -2,6 +2,11 @@
  * aggregate_batch.c
  *	  A batch taken into a continuous aggregate: grouped by the executor, its
  *	  states written as one run of the store.
+ *
+ * Windows are bins to group by besides the keys.  Where it is known that all
+ * events of a batch are of one window, which is so for most batches, it is
+ * grouped by the keys alone: there is nothing to compute, to hash and to
+ * compare for each event.
  */
 #include "postgres.h"
 
@@ -28,6 +33,8 @@ typedef struct GroupReceiver
 {
 	DestReceiver pub;
 	WeirAggregate *aggregate;
+	int			nbins;			/* columns before the keys */
+	Datum		bins[2];		/* of all groups, if there are no such columns */
 	int			ngroups;
 	int			room;
 	BatchGroup *groups;
@@ -65,15 +72,14 @@ receive_group(TupleTableSlot *slot, DestReceiver *self)
 {
 	GroupReceiver *receiver = (GroupReceiver *) self;
 	WeirAggregate *aggregate = receiver->aggregate;
-	int			bins = weir_aggregate_plan_bins(aggregate->row->window.kind);
 	BatchGroup *group;
 	Datum	   *values;
 	bool	   *nulls;
 
 	slot_getallattrs(slot);
-	values = slot->tts_values + bins;
-	nulls = slot->tts_isnull + bins;
-	if (bins > 0 && slot->tts_isnull[0])
+	values = slot->tts_values + receiver->nbins;
+	nulls = slot->tts_isnull + receiver->nbins;
+	if (receiver->nbins > 0 && slot->tts_isnull[0])
 		return true;
 	if (receiver->ngroups == receiver->room)
 	{
@@ -81,7 +87,7 @@ receive_group(TupleTableSlot *slot, DestReceiver *self)
 		receiver->groups = repalloc_huge(receiver->groups, sizeof(BatchGroup) * receiver->room);
 	}
 	group = &receiver->groups[receiver->ngroups++];
-	place_group(aggregate, group, slot->tts_values);
+	place_group(aggregate, group, receiver->nbins > 0 ? slot->tts_values : receiver->bins);
 	group->key = receiver->bytes.len;
 	group->hash = weir_keys_pack(aggregate->keys, values, nulls, &receiver->bytes);
 	group->value = receiver->bytes.len;
@@ -124,20 +130,39 @@ make_plan(const void *arg, double rows)
 	return weir_aggregate_plan_make(aggregate->query, aggregate->row->window.kind, &aggregate->source->columns, rows);
 }
 
-/* Returns the plan for a batch of so many rows, made when first needed; its tables are locked. */
-PlannedStmt *
-weir_aggregate_plan_for(WeirAggregate *aggregate, int64 rows)
+static PlannedStmt *
+make_key_plan(const void *arg, double rows)
 {
-	return weir_batch_plan_for(&aggregate->plans, rows, &aggregate->base.valid, make_plan, aggregate);
+	const WeirAggregate *aggregate = arg;
+
+	return weir_aggregate_plan_make(aggregate->query, WEIR_WINDOW_NONE, &aggregate->source->columns, rows);
+}
+
+/* Returns the plan for a batch of this kind and size, made when first needed; its tables are locked. */
+PlannedStmt *
+weir_aggregate_plan_for(WeirAggregate *aggregate, int64 rows, bool one_window)
+{
+	return weir_batch_plan_for(one_window ? &aggregate->key_plans : &aggregate->plans, rows, &aggregate->base.valid,
+							   one_window ? make_key_plan : make_plan, aggregate);
+}
+
+/* Are all events of one window?  Without keys they are grouped by it all the same: there may be no group at all. */
+static bool
+is_one_window(const WeirAggregate *aggregate, const WeirSpan *span, WeirBinner *binner, Datum *bins)
+{
+	return aggregate->keys->n > 0 && weir_bin_all(binner, span, bins);
 }
 
 /* Groups a batch. */
 static void
-group_batch(WeirAggregate *aggregate, Tuplestorestate *batch, GroupReceiver *receiver, WeirBinner *binner)
+group_batch(WeirAggregate *aggregate, Tuplestorestate *batch, const WeirSpan *span, GroupReceiver *receiver,
+			WeirBinner *binner)
 {
-	PlannedStmt *plan = weir_aggregate_plan_for(aggregate, tuplestore_tuple_count(batch));
+	bool		one_window = is_one_window(aggregate, span, binner, receiver->bins);
+	PlannedStmt *plan = weir_aggregate_plan_for(aggregate, tuplestore_tuple_count(batch), one_window);
 	WeirBinner *before = weir_bin_enter(binner);
 
+	receiver->nbins = one_window ? 0 : weir_aggregate_plan_bins(aggregate->row->window.kind);
 	PG_TRY();
 	{
 		weir_batch_plan_run(plan, aggregate->row->source, batch, &receiver->pub);
@@ -207,20 +232,23 @@ log_late(WeirAggregate *aggregate, List *late)
 
 /* Takes a batch in. */
 void
-weir_aggregate_take_batch(WeirAggregate *aggregate, Tuplestorestate *batch)
+weir_aggregate_take_batch(WeirAggregate *aggregate, Tuplestorestate *batch, WeirSpan span)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pg_weir aggregate batch",
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
-	WeirBinner	binner = {&aggregate->row->window, aggregate->row->lateness, context, NIL};
+	WeirBinner	binner = {.window = &aggregate->row->window, .lateness = aggregate->row->lateness, .context = context};
 	int			settings = weir_settings_enter(aggregate->row->settings);
+	ErrorContextCallback position = {error_context_stack, weir_compiled_describe, &aggregate->base};
 	GroupReceiver receiver;
 
+	error_context_stack = &position;
 	init_receiver(&receiver, aggregate);
-	group_batch(aggregate, batch, &receiver, &binner);
+	group_batch(aggregate, batch, &span, &receiver, &binner);
 	if (receiver.ngroups > 0)
 		write_groups(aggregate, &receiver);
 	log_late(aggregate, binner.late);
+	error_context_stack = position.previous;
 	weir_settings_leave(settings);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
@@ -229,7 +257,7 @@ weir_aggregate_take_batch(WeirAggregate *aggregate, Tuplestorestate *batch)
 static void
 take_rows(void *arg, Tuplestorestate *rows)
 {
-	weir_aggregate_take_batch(arg, rows);
+	weir_aggregate_take_batch(arg, rows, (WeirSpan) {false});
 }
 
 /* Takes in the rows that its source has. */

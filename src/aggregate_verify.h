@@ -8,9 +8,7 @@
 #define WEIR_AGGREGATE_VERIFY_H
 
 #include "aggregate.h"
-
-/* Takes a row that only one side has, or the two sides have differently. */
-typedef void (*WeirDifference) (void *arg, const char *side, Datum data);
+#include "derived_verify.h"
 
 /* Calls difference with each, as of the active snapshot.  The caller acts as the owner and keeps what is staged there. */
 extern void weir_aggregate_verify(WeirAggregate *aggregate, WeirDifference difference, void *arg);

@@ -14,6 +14,7 @@
 #include "fmgr.h"
 #include "owner.h"
 #include "settings.h"
+#include "span.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
@@ -92,11 +93,16 @@ covered_since(const WeirAggregateRow *row, const WeirSource *source, const char 
 		weir_source_check_complete(source, psprintf("Wait until weir.status shows no refill, or create \"%s\" with backfill => false.", name));
 	since = weir_source_seen(source, backfill, GetLatestSnapshot());
 	if (row->window.kind != WEIR_WINDOW_NONE)
+	{
+		weir_source_check_known(source, since, name);
 		return since;
+	}
 	if (backfill && since != DT_NOBEGIN)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("staging does not hold all events of stream \"%s\"", get_rel_name(row->stream)),
+				 errmsg("%s does not hold all events of stream \"%s\"",
+						row->source == row->stream ? "staging" : psprintf("\"%s\"", get_rel_name(row->source)),
+						get_rel_name(row->stream)),
 				 errdetail("Running totals would miss those that are past retention."),
 				 errhint("Give a time_window, or count from now on with backfill => false.")));
 	return since;
@@ -170,7 +176,7 @@ weir_aggregate_batch(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("trigger \"%s\" of stream \"%s\" belongs to no continuous aggregate",
 						trigger->tg_trigger->tgname, RelationGetRelationName(trigger->tg_relation))));
-	weir_aggregate_take_batch(aggregate, trigger->tg_newtable);
+	weir_aggregate_take_batch(aggregate, trigger->tg_newtable, weir_span_of(RelationGetRelid(trigger->tg_relation)));
 	weir_aggregate_release(aggregate);
 	PG_RETURN_POINTER(NULL);
 }

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "catalog_aggregate.h"
+#include "catalog_transform.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
@@ -12,12 +13,24 @@
 
 PG_FUNCTION_INFO_V1(weir_drop_derived);
 
-/* Returns the command that drops an object, less its name; NULL if it is not derived. */
-static const char *
+static char *
+qualified_name(Oid relid)
+{
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid));
+}
+
+/* Returns the command that drops an object; NULL if it is not derived. */
+static char *
 drop_command(Oid relid)
 {
+	WeirTransformRow *transform = weir_catalog_load_transform(relid);
+
+	/* a user's own table stays; guard.sql lets the rest go with the query */
+	if (transform != NULL)
+		return transform->owns_target ? psprintf("DROP TABLE %s", qualified_name(relid)) :
+			psprintf("DROP VIEW %s", qualified_name(transform->query));
 	if (weir_catalog_load_aggregate(WEIR_AGGREGATE_VIEW, relid) != NULL)
-		return "DROP VIEW";
+		return psprintf("DROP VIEW %s", qualified_name(relid));
 	return NULL;
 }
 
@@ -26,7 +39,7 @@ Datum
 weir_drop_derived(PG_FUNCTION_ARGS)
 {
 	Oid			relid = PG_ARGISNULL(0) ? InvalidOid : PG_GETARG_OID(0);
-	const char *command;
+	char	   *command;
 	int			rc;
 
 	if (!OidIsValid(relid))
@@ -40,8 +53,7 @@ weir_drop_derived(PG_FUNCTION_ARGS)
 				 errmsg("\"%s\" is not derived from a stream", get_rel_name(relid)),
 				 errhint("weir.drop_stream drops streams.")));
 	SPI_connect();
-	rc = SPI_execute(psprintf("%s %s", command,
-							   quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid))), false, 0);
+	rc = SPI_execute(command, false, 0);
 	if (rc < 0)
 		elog(ERROR, "could not drop: %s", SPI_result_code_string(rc));
 	SPI_finish();

@@ -109,15 +109,48 @@ return_value(FunctionCallInfo fcinfo, Call *call)
 	return value;
 }
 
+static Datum
+pass_on(FunctionCallInfo fcinfo, Call *call)
+{
+	if (get_func_retset(fcinfo->flinfo->fn_oid))
+		return return_rows(fcinfo, call);
+	return return_value(fcinfo, call);
+}
+
+/* Raises an error that came from within as the caller's own: the way it took there is none of his. */
+static void
+raise_bare(MemoryContext context)
+{
+	ErrorData  *error;
+
+	MemoryContextSwitchTo(context);
+	error = CopyErrorData();
+	FlushErrorState();
+	error->context = NULL;
+	error->internalquery = NULL;
+	error->internalpos = 0;
+	error->cursorpos = 0;
+	ReThrowError(error);
+}
+
 /* Every function of schema weir that is written in SQL and needs more rights than its caller. */
 Datum
 weir_door(PG_FUNCTION_ARGS)
 {
+	MemoryContext context = CurrentMemoryContext;
 	Call		call;
+	Datum		result = (Datum) 0;
 
 	weir_arg_check_server(fcinfo);
 	read_call(fcinfo, &call);
-	if (get_func_retset(fcinfo->flinfo->fn_oid))
-		return return_rows(fcinfo, &call);
-	return return_value(fcinfo, &call);
+	PG_TRY();
+	{
+		result = pass_on(fcinfo, &call);
+	}
+	PG_CATCH();
+	{
+		raise_bare(context);
+	}
+	PG_END_TRY();
+	return result;
 }

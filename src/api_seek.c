@@ -339,7 +339,7 @@ mention_triggers(const Seek *seek)
 
 	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
 	{
-		if (triggers->triggers[i].tgisinternal || strcmp(triggers->triggers[i].tgname, "weir_guard") == 0)
+		if (triggers->triggers[i].tgisinternal || strncmp(triggers->triggers[i].tgname, "weir_", 5) == 0)
 			continue;
 		ereport(NOTICE,
 				(errmsg("trigger \"%s\" will fire again for events of stream \"%s\" that are read again",

@@ -23,6 +23,7 @@ PG_FUNCTION_INFO_V1(weir_wake_tasks);
 PG_FUNCTION_INFO_V1(weir_lock_tasks);
 PG_FUNCTION_INFO_V1(weir_check_command);
 PG_FUNCTION_INFO_V1(weir_current_run);
+PG_FUNCTION_INFO_V1(weir_fail_task);
 PG_FUNCTION_INFO_V1(weir_database_identity);
 PG_FUNCTION_INFO_V1(weir_stream_watermark);
 PG_FUNCTION_INFO_V1(weir_cron_next_sql);
@@ -119,6 +120,14 @@ weir_current_run(PG_FUNCTION_ARGS)
 			values[i] = order->values[parameters[i] - 1];
 	}
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls)));
+}
+
+/* weir_internal.fail_task */
+Datum
+weir_fail_task(PG_FUNCTION_ARGS)
+{
+	weir_task_session_fail(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	PG_RETURN_VOID();
 }
 
 /* weir_internal.database_identity */

@@ -14,6 +14,8 @@
 #include "miscadmin.h"
 #include "owner.h"
 #include "settings.h"
+#include "transform.h"
+#include "transform_verify.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -32,34 +34,73 @@ check_readable(Oid relid)
 		aclcheck_error(ACLCHECK_NO_PRIV, get_relkind_objtype(get_rel_relkind(relid)), get_rel_name(relid));
 }
 
-/* Returns what is derived, which the caller may read; raises an error if it is something else. */
-static WeirAggregate *
-derived(Oid relid)
+/* What is derived: that of the two which is not NULL. */
+typedef struct Derived
 {
-	WeirAggregate *aggregate = weir_aggregate_get(WEIR_AGGREGATE_VIEW, relid);
+	WeirAggregate *aggregate;
+	WeirTransform *transform;
+	Oid			stream;
+	WeirSource *source;
+	List	   *settings;
+} Derived;
+
+/* Finds what is derived, whatever its kind. */
+static bool
+find_derived(Oid relid, Derived *derived)
+{
+	memset(derived, 0, sizeof(*derived));
+	derived->aggregate = weir_aggregate_get(WEIR_AGGREGATE_VIEW, relid);
+	if (derived->aggregate != NULL)
+	{
+		derived->stream = derived->aggregate->row->stream;
+		derived->source = derived->aggregate->source;
+		derived->settings = derived->aggregate->row->settings;
+		return true;
+	}
+	derived->transform = weir_transform_get(relid);
+	if (derived->transform == NULL)
+		return false;
+	derived->stream = derived->transform->row->stream;
+	derived->source = derived->transform->source;
+	derived->settings = derived->transform->row->settings;
+	return true;
+}
+
+static void
+release(Derived *derived)
+{
+	if (derived->aggregate != NULL)
+		weir_aggregate_release(derived->aggregate);
+	else
+		weir_transform_release(derived->transform);
+}
+
+/* Finds what is derived, which the caller may read; raises an error if it is something else. */
+static void
+get_derived(Oid relid, Derived *derived)
+{
 	char	   *name = get_rel_name(relid);
 
 	if (name == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("relation with OID %u does not exist", relid)));
-	if (aggregate == NULL)
+	if (!find_derived(relid, derived))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not derived from a stream", name)));
 	check_readable(relid);
-	check_readable(aggregate->row->source);
-	return aggregate;
+	check_readable(derived->source->relid);
 }
 
-/* Acts as the stream's owner, with the settings of when the aggregate was created; returns what undoes the latter. */
+/* Acts as the stream's owner, with the settings of when the object was created; returns what undoes the latter. */
 static int
-enter(const WeirAggregate *aggregate, WeirOwnerSession *session)
+enter(Oid stream_id, List *settings, WeirOwnerSession *session)
 {
-	WeirStream *stream = weir_catalog_load_stream(aggregate->row->stream, false);
+	WeirStream *stream = weir_catalog_load_stream(stream_id, false);
 
 	weir_owner_enter(stream->owner, stream->search_path, session);
-	return weir_settings_enter(aggregate->row->settings);
+	return weir_settings_enter(settings);
 }
 
 static void
@@ -84,7 +125,7 @@ put_difference(void *arg, const char *side, Datum data)
 Datum
 weir_verify(PG_FUNCTION_ARGS)
 {
-	WeirAggregate *aggregate;
+	Derived		derived;
 	WeirOwnerSession session;
 	int			settings;
 
@@ -93,16 +134,19 @@ weir_verify(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("parameter \"object\" must not be null")));
 	InitMaterializedSRF(fcinfo, 0);
-	aggregate = derived(PG_GETARG_OID(0));
+	get_derived(PG_GETARG_OID(0), &derived);
 	/* what the snapshot will see of coverage stays true */
-	weir_source_lock(aggregate->source);
-	weir_source_check_complete(aggregate->source, "Wait until weir.status shows no refill.");
+	weir_source_lock(derived.source);
+	weir_source_check_complete(derived.source, "Wait until weir.status shows no refill.");
 	PushActiveSnapshot(GetLatestSnapshot());
-	settings = enter(aggregate, &session);
-	weir_aggregate_verify(aggregate, put_difference, fcinfo->resultinfo);
+	settings = enter(derived.stream, derived.settings, &session);
+	if (derived.aggregate != NULL)
+		weir_aggregate_verify(derived.aggregate, put_difference, fcinfo->resultinfo);
+	else
+		weir_transform_verify(derived.transform, put_difference, fcinfo->resultinfo);
 	leave(settings, &session);
 	PopActiveSnapshot();
-	weir_aggregate_release(aggregate);
+	release(&derived);
 	return (Datum) 0;
 }
 
@@ -126,25 +170,39 @@ put_lines(ReturnSetInfo *result, char *text)
 /* A batch that counts as large for the planner. */
 #define LARGE 10000
 
+/* Returns the query that is run on each batch, its source in the place of the batch, and its plan. */
+static Query *
+batch_query(Derived *derived, PlannedStmt **plan)
+{
+	WeirAggregate *aggregate = derived->aggregate;
+
+	if (aggregate == NULL)
+	{
+		*plan = weir_transform_plan_for(derived->transform, LARGE);
+		return copyObject(derived->transform->query);
+	}
+	*plan = weir_aggregate_plan_for(aggregate, LARGE, false);
+	return weir_aggregate_plan_query(aggregate->query, aggregate->row->window.kind, &aggregate->source->columns);
+}
+
 /* weir.explain(object) */
 Datum
 weir_explain(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	WeirAggregate *aggregate;
+	Derived		derived;
 	WeirOwnerSession session;
-	Query	   *query;
+	PlannedStmt *plan;
 	int			settings;
 
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
-	aggregate = derived(PG_GETARG_OID(0));
-	settings = enter(aggregate, &session);
-	query = weir_aggregate_plan_query(aggregate->query, aggregate->row->window.kind, &aggregate->source->columns);
-	put_lines(result, pg_get_querydef(query, true));
+	get_derived(PG_GETARG_OID(0), &derived);
+	settings = enter(derived.stream, derived.settings, &session);
+	put_lines(result, pg_get_querydef(batch_query(&derived, &plan), true));
 	put_lines(result, pstrdup(""));
-	put_lines(result, weir_batch_plan_explain(weir_aggregate_plan_for(aggregate, LARGE), aggregate->row->source));
+	put_lines(result, weir_batch_plan_explain(plan, derived.source->relid));
 	leave(settings, &session);
-	weir_aggregate_release(aggregate);
+	release(&derived);
 	return (Datum) 0;
 }
 
@@ -262,7 +320,7 @@ weir_errors_of(PG_FUNCTION_ARGS)
 	{
 		ErrorsOf	errors = {aggregate, NULL, (ReturnSetInfo *) fcinfo->resultinfo};
 
-		settings = enter(aggregate, &session);
+		settings = enter(aggregate->row->stream, aggregate->row->settings, &session);
 		put_errors(&errors);
 		leave(settings, &session);
 	}

@@ -306,6 +306,7 @@ prepare_message(WeirApply *apply, const WeirMessage *message, int row)
 		refuse(apply, work, message, dropped, &fault);
 		return false;
 	}
+	weir_span_add(&apply->span, event_time, watermark);
 	count_violations(apply, message, true);
 	if (apply->replay)
 		progress->replayed++;
@@ -471,6 +472,7 @@ weir_apply_range(WeirApply *apply, int from, int to)
 	ErrorContextCallback position = {error_context_stack, describe_position, apply};
 
 	error_context_stack = &position;
+	apply->span.any = false;
 	for (int lot = from; lot < to; lot += WEIR_LOT)
 	{
 		int			nrows;
@@ -488,6 +490,7 @@ weir_apply_range(WeirApply *apply, int from, int to)
 	if (stager != NULL)
 	{
 		apply->stage = WEIR_STAGE_TRIGGER;
+		weir_span_note(apply->runtime->relid, &apply->span);
 		weir_stage_fire(stager);
 		CommandCounterIncrement();
 		weir_streak_end(apply->streak);
@@ -574,12 +577,15 @@ blame_trigger(const WeirRuntime *rt, const WeirFault *fault)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+			 fault->object_name && strchr(fault->object_name, '(') == NULL ?
+			 errmsg("\"%s\", which is derived from stream \"%s\", refuses every event",
+					fault->object_name, rt->stream->name) :
 			 fault->object_name ?
 			 errmsg("trigger function %s of stream \"%s\" refuses every event",
 					fault->object_name, rt->stream->name) :
 			 errmsg("triggers of stream \"%s\" refuse every event", rt->stream->name),
 			 errdetail("%d events in a row failed with: %s", WEIR_STREAK_LIMIT, fault->message),
-			 errhint("Correct the trigger, then start the stream again.")));
+			 errhint("Correct it, then start the stream again.")));
 }
 
 /* Raises the error of an index or the like that refuses all rows which are to come back. */

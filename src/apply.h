@@ -12,6 +12,7 @@
 #include "deadletter.h"
 #include "expect.h"
 #include "runtime.h"
+#include "span.h"
 #include "streak.h"
 #include "verdict.h"
 
@@ -46,6 +47,7 @@ typedef struct WeirApply
 	WeirViolations violations;	/* of expectations */
 	int		   *stopped_at;		/* where to note which message an expectation stops the stream at; or NULL */
 	WeirStreak *streak;			/* events refused alike, also before this batch */
+	WeirSpan	span;			/* of the rows of the insert */
 	WeirStage	stage;			/* where an error that is thrown comes from */
 	const WeirMessage *current; /* the message being worked on alone, or NULL */
 	MemoryContext context;		/* of the batch */

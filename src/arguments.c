@@ -92,3 +92,18 @@ weir_arg_depend_on_server(Oid relid, Oid serverid)
 	ObjectAddressSet(server, ForeignServerRelationId, serverid);
 	recordDependencyOn(&table, &server, DEPENDENCY_NORMAL);
 }
+
+/* Returns a query of the caller's, once it is known to be one SELECT, without what ends it. */
+char *
+weir_arg_select(const char *parameter, const char *text)
+{
+	List	   *parsed = raw_parser(text, RAW_PARSE_DEFAULT);
+	RawStmt    *raw = parsed == NIL ? NULL : linitial_node(RawStmt, parsed);
+
+	if (list_length(parsed) != 1 || !IsA(raw->stmt, SelectStmt) || ((SelectStmt *) raw->stmt)->intoClause != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("parameter \"%s\" is not one SELECT", parameter)));
+	/* without a length it goes to the end of the text */
+	return raw->stmt_len > 0 ? pnstrdup(text + raw->stmt_location, raw->stmt_len) : pstrdup(text + raw->stmt_location);
+}

@@ -32,4 +32,7 @@ extern Node *weir_arg_expression(const char *parameter, const char *text);
 /* Makes a stream depend on its server, as a foreign table does, if it does not yet. */
 extern void weir_arg_depend_on_server(Oid relid, Oid serverid);
 
+/* A query of the caller's, which may go within parentheses on lines of its own; 42601 if it is not one SELECT. */
+extern char *weir_arg_select(const char *parameter, const char *text);
+
 #endif							/* WEIR_ARGUMENTS_H */

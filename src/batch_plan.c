@@ -28,8 +28,8 @@
 #define LARGE_PLANNED 10000
 
 /* Puts the transition table in the source's place. */
-static void
-bind_batch(Query *query, Index source, double rows)
+void
+weir_batch_plan_bind(Query *query, Index source, double rows)
 {
 	RangeTblEntry *rte = rt_fetch(source, query->rtable);
 	Relation	rel = RelationIdGetRelation(rte->relid);
@@ -56,9 +56,14 @@ bind_batch(Query *query, Index source, double rows)
 PlannedStmt *
 weir_batch_plan_make(Query *query, Index relation, double rows)
 {
+	PlannedStmt *plan;
+
 	AcquireRewriteLocks(query, true, false);
-	bind_batch(query, relation, rows);
-	return planner(linitial_node(Query, QueryRewrite(query)), NULL, 0, NULL);
+	weir_batch_plan_bind(query, relation, rows);
+	plan = planner(linitial_node(Query, QueryRewrite(query)), NULL, 0, NULL);
+	/* compiled for each batch anew, it would cost more than it saves however large the tables joined with */
+	plan->jitFlags = 0;
+	return plan;
 }
 
 /* Locks the tables that a plan reads. */

@@ -22,6 +22,9 @@ typedef struct WeirBatchPlans
 	PlannedStmt *large;
 } WeirBatchPlans;
 
+/* Puts a batch of rows in the place of one of the relations of a query, whose tables are locked. */
+extern void weir_batch_plan_bind(Query *query, Index relation, double rows);
+
 /* Plans a query, which it changes, with a batch of rows in the place of one of its relations. */
 extern PlannedStmt *weir_batch_plan_make(Query *query, Index relation, double rows);
 

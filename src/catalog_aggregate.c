@@ -12,8 +12,6 @@
 #include "catalog/pg_type.h"
 #include "catalog_aggregate.h"
 #include "catalog_query.h"
-#include "nodes/value.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
@@ -24,25 +22,6 @@
 #define COLUMNS \
 	"SELECT a.view, a.stream, a.source, a.query, a.states, a.store, a.finish, a.results, a.trigger_name," \
 	" a.time_window, a.allowed_lateness, a.retention, a.complete_since, a.settings FROM weir_internal.continuous_aggregate a"
-
-static Oid
-oid_column(HeapTuple tuple, int position)
-{
-	return (Oid) weir_catalog_int32(tuple, position, InvalidOid);
-}
-
-/* Returns a duration in microseconds, months as 30 days; -1 if there is none. */
-static int64
-duration_column(HeapTuple tuple, int position)
-{
-	bool		isnull;
-	Datum		value = weir_catalog_column(tuple, position, &isnull);
-	Interval   *interval = DatumGetIntervalP(value);
-
-	if (isnull)
-		return -1;
-	return interval->time + (interval->day + (int64) interval->month * DAYS_PER_MONTH) * USECS_PER_DAY;
-}
 
 /* Copies a composite value. */
 static Datum
@@ -55,25 +34,6 @@ datum_in(MemoryContext context, Datum value)
 	return copy;
 }
 
-/* Returns the elements of a text[]. */
-static List *
-strings_column(HeapTuple tuple, int position, MemoryContext context)
-{
-	bool		isnull;
-	Datum		value = weir_catalog_column(tuple, position, &isnull);
-	MemoryContext old = MemoryContextSwitchTo(context);
-	List	   *strings = NIL;
-	Datum	   *elements;
-	int			n = 0;
-
-	if (!isnull)
-		deconstruct_array(DatumGetArrayTypeP(value), TEXTOID, -1, false, TYPALIGN_INT, &elements, NULL, &n);
-	for (int i = 0; i < n; i++)
-		strings = lappend(strings, makeString(TextDatumGetCString(elements[i])));
-	MemoryContextSwitchTo(old);
-	return strings;
-}
-
 /* Reads a row in a context that outlives the session. */
 static WeirAggregateRow *
 read_row(HeapTuple tuple, MemoryContext context)
@@ -82,14 +42,14 @@ read_row(HeapTuple tuple, MemoryContext context)
 	bool		isnull;
 	Datum		spec = weir_catalog_column(tuple, 10, &isnull);
 
-	row->view = oid_column(tuple, 1);
-	row->stream = oid_column(tuple, 2);
-	row->source = oid_column(tuple, 3);
-	row->query = oid_column(tuple, 4);
-	row->states = oid_column(tuple, 5);
-	row->store = oid_column(tuple, 6);
-	row->finish = oid_column(tuple, 7);
-	row->results = oid_column(tuple, 8);
+	row->view = weir_catalog_oid(tuple, 1);
+	row->stream = weir_catalog_oid(tuple, 2);
+	row->source = weir_catalog_oid(tuple, 3);
+	row->query = weir_catalog_oid(tuple, 4);
+	row->states = weir_catalog_oid(tuple, 5);
+	row->store = weir_catalog_oid(tuple, 6);
+	row->finish = weir_catalog_oid(tuple, 7);
+	row->results = weir_catalog_oid(tuple, 8);
 	row->trigger_name = weir_catalog_string(tuple, 9, context);
 	if (!isnull)
 	{
@@ -97,10 +57,10 @@ read_row(HeapTuple tuple, MemoryContext context)
 		row->spec = datum_in(context, spec);
 		row->spec_type = SPI_gettypeid(SPI_tuptable->tupdesc, 10);
 	}
-	row->lateness = duration_column(tuple, 11);
-	row->retention = duration_column(tuple, 12);
+	row->lateness = weir_catalog_duration(tuple, 11);
+	row->retention = weir_catalog_duration(tuple, 12);
 	row->complete_since = weir_catalog_int64(tuple, 13, DT_NOBEGIN);
-	row->settings = strings_column(tuple, 14, context);
+	row->settings = weir_catalog_strings(tuple, 14, context);
 	return row;
 }
 
@@ -144,27 +104,6 @@ weir_catalog_aggregate_of_trigger(Oid source, const char *trigger_name)
 	return load(&statement, (Datum[]) {ObjectIdGetDatum(source), CStringGetTextDatum(trigger_name)});
 }
 
-/* Runs a statement about a stream; returns the OIDs that it gives. */
-static List *
-oids_of(WeirCatalogStatement *statement, Datum *values)
-{
-	MemoryContext context = CurrentMemoryContext;
-	WeirCatalogSession session;
-	List	   *oids = NIL;
-
-	weir_catalog_enter(&session);
-	weir_catalog_execute(statement, values, NULL, SPI_OK_SELECT);
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		MemoryContext old = MemoryContextSwitchTo(context);
-
-		oids = lappend_oid(oids, oid_column(SPI_tuptable->vals[i], 1));
-		MemoryContextSwitchTo(old);
-	}
-	weir_catalog_leave(&session);
-	return oids;
-}
-
 /* Returns the views of the aggregates over a stream, or of those with windows. */
 List *
 weir_catalog_aggregates(Oid stream, bool windowed)
@@ -175,7 +114,7 @@ weir_catalog_aggregates(Oid stream, bool windowed)
 		2, {REGCLASSOID, BOOLOID}
 	};
 
-	return oids_of(&statement, (Datum[]) {ObjectIdGetDatum(stream), BoolGetDatum(windowed)});
+	return weir_catalog_oids_of(&statement, (Datum[]) {ObjectIdGetDatum(stream), BoolGetDatum(windowed)});
 }
 
 /* Returns the views of all aggregates. */
@@ -187,7 +126,7 @@ weir_catalog_all_aggregates(void)
 		0
 	};
 
-	return oids_of(&statement, NULL);
+	return weir_catalog_oids_of(&statement, NULL);
 }
 
 /* Returns the relations of the aggregates over a stream that are its owner's: all but the stores. */
@@ -201,19 +140,7 @@ weir_catalog_aggregate_relations(Oid stream)
 		1, {REGCLASSOID}
 	};
 
-	return oids_of(&statement, (Datum[]) {ObjectIdGetDatum(stream)});
-}
-
-/* Returns a text[] of a List of String. */
-static Datum
-strings_array(List *strings)
-{
-	Datum	   *elements = palloc(sizeof(Datum) * Max(list_length(strings), 1));
-	ListCell   *cell;
-
-	foreach(cell, strings)
-		elements[foreach_current_index(cell)] = CStringGetTextDatum(strVal(lfirst(cell)));
-	return PointerGetDatum(construct_array(elements, list_length(strings), TEXTOID, -1, false, TYPALIGN_INT));
+	return weir_catalog_oids_of(&statement, (Datum[]) {ObjectIdGetDatum(stream)});
 }
 
 /* Adds a row. */
@@ -232,7 +159,7 @@ weir_catalog_add_aggregate(const WeirAggregateRow *row, Datum spec, bool no_spec
 		ObjectIdGetDatum(row->view), ObjectIdGetDatum(row->stream), ObjectIdGetDatum(row->source), ObjectIdGetDatum(row->query),
 		ObjectIdGetDatum(row->states), ObjectIdGetDatum(row->store), ObjectIdGetDatum(row->finish),
 		ObjectIdGetDatum(row->results), CStringGetTextDatum(row->trigger_name), spec, lateness, retention,
-		TimestampTzGetDatum(row->complete_since), strings_array(row->settings)
+		TimestampTzGetDatum(row->complete_since), weir_catalog_strings_array(row->settings)
 	};
 	char		nulls[] = "              ";
 	WeirCatalogSession session;

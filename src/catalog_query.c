@@ -5,10 +5,15 @@
 #include "postgres.h"
 
 #include "catalog.h"
+#include "catalog/pg_type.h"
 #include "catalog_query.h"
+#include "nodes/value.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 /* Plans a statement, unless that is done. */
 static void
@@ -113,4 +118,76 @@ weir_catalog_int32(HeapTuple tuple, int position, int32 if_null)
 	Datum		value = weir_catalog_column(tuple, position, &isnull);
 
 	return isnull ? if_null : DatumGetInt32(value);
+}
+
+/* Returns an OID. */
+Oid
+weir_catalog_oid(HeapTuple tuple, int position)
+{
+	return (Oid) weir_catalog_int32(tuple, position, InvalidOid);
+}
+
+/* Returns a duration in microseconds, months as 30 days; -1 if there is none. */
+int64
+weir_catalog_duration(HeapTuple tuple, int position)
+{
+	bool		isnull;
+	Datum		value = weir_catalog_column(tuple, position, &isnull);
+	Interval   *interval = DatumGetIntervalP(value);
+
+	if (isnull)
+		return -1;
+	return interval->time + (interval->day + (int64) interval->month * DAYS_PER_MONTH) * USECS_PER_DAY;
+}
+
+/* Returns the elements of a text[]. */
+List *
+weir_catalog_strings(HeapTuple tuple, int position, MemoryContext context)
+{
+	bool		isnull;
+	Datum		value = weir_catalog_column(tuple, position, &isnull);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	List	   *strings = NIL;
+	Datum	   *elements;
+	int			n = 0;
+
+	if (!isnull)
+		deconstruct_array(DatumGetArrayTypeP(value), TEXTOID, -1, false, TYPALIGN_INT, &elements, NULL, &n);
+	for (int i = 0; i < n; i++)
+		strings = lappend(strings, makeString(TextDatumGetCString(elements[i])));
+	MemoryContextSwitchTo(old);
+	return strings;
+}
+
+/* Returns a text[] of a List of String. */
+Datum
+weir_catalog_strings_array(List *strings)
+{
+	Datum	   *elements = palloc(sizeof(Datum) * Max(list_length(strings), 1));
+	ListCell   *cell;
+
+	foreach(cell, strings)
+		elements[foreach_current_index(cell)] = CStringGetTextDatum(strVal(lfirst(cell)));
+	return PointerGetDatum(construct_array(elements, list_length(strings), TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+/* Opens a session, and executes a SELECT of OIDs. */
+List *
+weir_catalog_oids_of(WeirCatalogStatement *statement, Datum *values)
+{
+	MemoryContext context = CurrentMemoryContext;
+	WeirCatalogSession session;
+	List	   *oids = NIL;
+
+	weir_catalog_enter(&session);
+	weir_catalog_execute(statement, values, NULL, SPI_OK_SELECT);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		MemoryContext old = MemoryContextSwitchTo(context);
+
+		oids = lappend_oid(oids, weir_catalog_oid(SPI_tuptable->vals[i], 1));
+		MemoryContextSwitchTo(old);
+	}
+	weir_catalog_leave(&session);
+	return oids;
 }

@@ -25,6 +25,7 @@
 #endif
 #include "executor/execdesc.h"
 #include "executor/executor.h"
+#include "optimizer/optimizer.h"
 #include "pgstat.h"
 #include "storage/latch.h"
 #if PG_VERSION_NUM >= 180000
@@ -156,6 +157,13 @@ weir_create_query_desc(PlannedStmt *plan, Snapshot snapshot, DestReceiver *recei
 {
 	return CreateQueryDesc(plan, "", snapshot, InvalidSnapshot, receiver, NULL, env, 0);
 }
+
+/* Puts the columns of the tables joined in the place of a join's. */
+#if PG_VERSION_NUM >= 160000
+#define weir_flatten_join_alias_vars(query, node) flatten_join_alias_vars(NULL, (query), (node))
+#else
+#define weir_flatten_join_alias_vars(query, node) flatten_join_alias_vars((query), (node))
+#endif
 
 /* Runs it to its end. */
 static inline void

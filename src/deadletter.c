@@ -60,5 +60,5 @@ weir_deadletter_fault_of_error(WeirFault *fault, WeirStage stage, const ErrorDat
 	fault->column_name = edata->column_name;
 	fault->constraint_name = edata->constraint_name;
 	if (stage == WEIR_STAGE_TRIGGER)
-		fault->object_name = weir_error_function(edata->context);
+		fault->object_name = weir_error_object(edata->context);
 }

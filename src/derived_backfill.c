@@ -2,8 +2,8 @@
  * derived_backfill.c
  *	  The rows of a source, for what is begun with them.
  *
- * The rows go the way of batches: from the children of the staging table, a
- * transition table's worth at a time.  The caller keeps batches out meanwhile.
+ * The rows go the way of batches: from the table, or the children of the
+ * staging table, a transition table's worth at a time.  The caller keeps batches out meanwhile.
  */
 #include "postgres.h"
 
@@ -180,7 +180,9 @@ weir_source_backfill(const WeirSource *source, WeirSourceTake take, void *arg)
 
 	backfill.parent = table_open(source->relid, AccessShareLock);
 	backfill.slot = MakeSingleTupleTableSlot(RelationGetDescr(backfill.parent), &TTSOpsVirtual);
-	foreach(cell, find_inheritance_children(source->relid, AccessShareLock))
+	if (source->relid != source->stream)
+		add_table(&backfill, source->relid);
+	else foreach(cell, find_inheritance_children(source->relid, AccessShareLock))
 		add_table(&backfill, lfirst_oid(cell));
 	flush(&backfill);
 	ExecDropSingleTupleTableSlot(backfill.slot);

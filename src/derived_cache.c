@@ -14,6 +14,8 @@
 /* Those in use or for use, of this session. */
 static List *kept = NIL;
 
+static int64 aborts = 0;
+
 static void
 invalidate_relation(Datum arg, Oid relid)
 {
@@ -38,6 +40,21 @@ end_of_transaction(XactEvent event, void *arg)
 
 	foreach(cell, kept)
 		((WeirCompiled *) lfirst(cell))->busy = 0;
+	if (event == XACT_EVENT_ABORT)
+		aborts++;
+}
+
+static void
+end_of_subtransaction(SubXactEvent event, SubTransactionId id, SubTransactionId parent, void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		aborts++;
+}
+
+int64
+weir_compiled_aborts(void)
+{
+	return aborts;
 }
 
 static void
@@ -52,6 +69,7 @@ register_callbacks(void)
 	CacheRegisterSyscacheCallback(TYPEOID, invalidate_syscache, (Datum) 0);
 	CacheRegisterSyscacheCallback(OPEROID, invalidate_syscache, (Datum) 0);
 	RegisterXactCallback(end_of_transaction, NULL);
+	RegisterSubXactCallback(end_of_subtransaction, NULL);
 	registered = true;
 }
 
@@ -125,4 +143,13 @@ void
 weir_compiled_release(WeirCompiled *compiled)
 {
 	compiled->busy--;
+}
+
+/* Adds the object to the context of errors; weir_error_object() reads it. */
+void
+weir_compiled_describe(void *arg)
+{
+	const WeirCompiled *compiled = arg;
+
+	errcontext("%s \"%s\"", compiled->kind->label, compiled->name);
 }

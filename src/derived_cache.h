@@ -16,11 +16,13 @@ typedef struct WeirCompiled
 	bool		valid;			/* cleared when a definition changes */
 	int			busy;			/* users of it right now */
 	MemoryContext context;		/* of all of it */
+	const char *name;			/* of the object */
 } WeirCompiled;
 
 /* What the objects of a kind know to do; a key is what they are looked for by. */
 typedef struct WeirCompiledKind
 {
+	const char *label;			/* in messages: continuous aggregate */
 	bool		(*matches) (const WeirCompiled *compiled, const void *key);
 	WeirCompiled *(*build) (const void *key);	/* in the current context; NULL: there is none */
 } WeirCompiledKind;
@@ -31,5 +33,11 @@ typedef struct WeirCompiledKind
  */
 extern WeirCompiled *weir_compiled_get(const WeirCompiledKind *kind, const void *key);
 extern void weir_compiled_release(WeirCompiled *compiled);
+
+/* How many transactions and subtransactions of this session were rolled back; counted once an object was got. */
+extern int64 weir_compiled_aborts(void);
+
+/* Adds the object to the context of errors, as their callback. */
+extern void weir_compiled_describe(void *compiled);
 
 #endif							/* WEIR_DERIVED_CACHE_H */

@@ -1,6 +1,7 @@
 /*
  * derived_source.h
- *	  What a derived object reads: a stream's staging table.
+ *	  What a derived object reads: a stream's staging table, or the table of a
+ *	  transform.
  *
  * Floor 2, below all kinds of derived objects.
  */
@@ -29,6 +30,9 @@ typedef struct WeirSource
 	Oid			relid;
 	Oid			stream;			/* where its events come from: it has offsets and watermarks, and its owner runs batches */
 	WeirEventColumns columns;
+	bool		same_time;		/* its event time is the stream's */
+	TimestampTz complete_since; /* table of a transform: rows of events at or before it may be missing */
+	int64		retention;		/* of that table, in microseconds; -1: for ever */
 } WeirSource;
 
 /* Returns a source, in the current context; NULL if the relation is none. */
@@ -40,9 +44,12 @@ extern WeirSource *weir_source_of_query(const Query *query, const char *name);
 /*
  * Returns a time after which it has all events: all rows with a greater event
  * time are there, or with !backfill are yet to come.  As a snapshot sees it;
- * -infinity if nothing is missing.
+ * -infinity if nothing is missing, infinity if nobody knows.
  */
 extern TimestampTz weir_source_seen(const WeirSource *source, bool backfill, Snapshot snapshot);
+
+/* Raises an error if nobody knows, as it is then with the windows of "name". */
+extern void weir_source_check_known(const WeirSource *source, TimestampTz seen, const char *name);
 
 /* Raises an error if rows of it are lost and not yet back; the hint is for who could do without them. */
 extern void weir_source_check_complete(const WeirSource *source, const char *hint);

@@ -107,6 +107,37 @@ weir_error_function(const char *context)
 	return pnstrdup(found, end - found);
 }
 
+/* Returns the innermost derived object of a context: the first line that names one. */
+static const char *
+derived_object(const char *context)
+{
+	static const char *const labels[] = {"continuous aggregate \"", "upsert \"", "transform \""};
+
+	for (const char *line = context; line != NULL && line[0] != '\0'; line += line[0] == '\n')
+	{
+		const char *end = line + strcspn(line, "\n");
+
+		for (int i = 0; i < lengthof(labels); i++)
+		{
+			Size		len = strlen(labels[i]);
+
+			if (strncmp(line, labels[i], len) == 0 && end[-1] == '"' && end - 1 > line + len)
+				return pnstrdup(line + len, end - 1 - line - len);
+		}
+		line = end;
+	}
+	return NULL;
+}
+
+/* Returns the object at fault. */
+const char *
+weir_error_object(const char *context)
+{
+	const char *object = derived_object(context);
+
+	return object != NULL ? object : weir_error_function(context);
+}
+
 /*
  * Makes an error of PostgreSQL's own say what it means to a stream: it calls
  * what has been given up a statement, and does not name the trigger.
@@ -131,7 +162,7 @@ weir_error_explain(ErrorData *error)
 
 /* Tries something in a subtransaction, which costs next to nothing where nothing is written. */
 ErrorData *
-weir_try(void (*action) (void *), void *arg)
+weir_try_any(void (*action) (void *), void *arg)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -156,6 +187,15 @@ weir_try(void (*action) (void *), void *arg)
 		CurrentResourceOwner = owner;
 	}
 	PG_END_TRY();
+	return error;
+}
+
+/* Tries something, and lets errors that are not of data through. */
+ErrorData *
+weir_try(void (*action) (void *), void *arg)
+{
+	ErrorData  *error = weir_try_any(action, arg);
+
 	if (error != NULL && weir_error_fate(error->sqlerrcode) != WEIR_FATE_DATA)
 		ReThrowError(error);
 	return error;

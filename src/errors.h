@@ -24,6 +24,12 @@ extern const char *weir_error_hint(int sqlstate);
 /* The function that an error came out of, read off its context, or NULL. */
 extern const char *weir_error_function(const char *context);
 
+/*
+ * The object at fault, read off the context of an error: the innermost derived
+ * object that was being brought up to date, else the function.  NULL: neither.
+ */
+extern const char *weir_error_object(const char *context);
+
 /* Rewrites the message where PostgreSQL's own would not help; allocates in the current context. */
 extern void weir_error_explain(ErrorData *error);
 
@@ -32,5 +38,8 @@ extern void weir_error_explain(ErrorData *error);
  * it raised, as a copy in the current context.  Other errors are raised.
  */
 extern ErrorData *weir_try(void (*action) (void *), void *arg);
+
+/* The same; returns whatever error it is. */
+extern ErrorData *weir_try_any(void (*action) (void *), void *arg);
 
 #endif							/* WEIR_ERRORS_H */

@@ -24,6 +24,9 @@ int			weir_dead_letter_retention = 7 * 24 * 3600;
 int			weir_probe_timeout = 3000;
 int			weir_task_workers = 2;
 int			weir_task_run_retention = 30 * 24 * 3600;
+int			weir_check_timeout = 600000;
+int			weir_check_sample_rows = 5;
+int			weir_check_retention = 90 * 24 * 3600;
 
 /* Defines what bounds a batch. */
 static void
@@ -89,6 +92,27 @@ define_workers(bool preloaded)
 							 PGC_SIGHUP, 0, NULL, NULL, NULL);
 }
 
+/* Defines what bounds checks. */
+static void
+define_checks(void)
+{
+	DefineCustomIntVariable("weir.check_timeout",
+							"Sets how long a check may take.",
+							"One that takes longer is canceled, its status is error, and the next one is run. 0 sets no limit.",
+							&weir_check_timeout, 600000, 0, INT_MAX,
+							PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("weir.check_sample_rows",
+							"Sets how many failing rows are kept with the result of a check.",
+							"They are kept as they were, and shown to those who may read the table.",
+							&weir_check_sample_rows, 5, 0, 1000,
+							PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("weir.check_retention",
+							"Sets how long weir.purge_check_results keeps results, unless it is told.",
+							NULL,
+							&weir_check_retention, 90 * 24 * 3600, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+}
+
 /* Defines what bounds tasks. */
 static void
 define_tasks(void)
@@ -113,6 +137,7 @@ weir_guc_define(bool preloaded)
 	define_timeouts();
 	define_workers(preloaded);
 	define_tasks();
+	define_checks();
 	DefineCustomIntVariable("weir.dead_letter_retention",
 							"Sets how long dead letters are kept.",
 							"Workers delete older ones. -1 keeps them for ever.",

@@ -15,6 +15,7 @@
 #include "catalog_reset.h"
 #include "chunk.h"
 #include "reset.h"
+#include "transform.h"
 
 /*
  * What is emptied, in this order.  Whatever is derived from a stream adds a
@@ -23,6 +24,7 @@
 static void (*const emptied[]) (Oid stream) =
 {
 	weir_aggregate_reset,		/* states, results, late events */
+	weir_transform_reset,		/* rows */
 	weir_chunk_drop_all,		/* staged rows */
 	weir_catalog_forget_ids,
 	weir_catalog_reset,			/* what a refill goes by, watermarks, counters */

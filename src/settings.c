@@ -45,7 +45,7 @@ set(const char *setting)
 	if (set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, WARNING, false) <= 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIG_FILE_ERROR),
-				 errmsg("could not set \"%s\" to \"%s\", as it was when the continuous aggregate was created", name, value)));
+				 errmsg("could not set \"%s\" to \"%s\", as it was when the derived object was created", name, value)));
 }
 
 /* Makes settings hold. */

@@ -51,12 +51,21 @@ typedef struct Taker
 
 static WeirTaskRun run;
 static WeirTaskOrder *order = NULL;
+static char *verdict = NULL;	/* why the run fails though its command does not */
 
 /* Returns the run that this session is there for. */
 const WeirTaskOrder *
 weir_task_session_order(void)
 {
 	return order;
+}
+
+/* Notes why the run fails; the first reason counts. */
+void
+weir_task_session_fail(const char *reason)
+{
+	if (order != NULL && run.activity == WEIR_TASK_COMMAND && verdict == NULL)
+		verdict = MemoryContextStrdup(TopMemoryContext, reason);
 }
 
 /* ---------- what statements return ---------- */
@@ -221,19 +230,34 @@ run_statement(RawStmt *raw, const char *text, ParamListInfo params, Taker *taker
 	return qc.nprocessed;
 }
 
-/* May the run's success be noted in the transaction of its last statement? */
+/* May the run's end be noted in the transaction of its last statement? */
 static bool
 may_note_here(Node *last)
 {
 	return !IsA(last, TransactionStmt) && !IsTransactionBlock() && !XactReadOnly && XactIsoLevel == XACT_READ_COMMITTED;
 }
 
-/* Notes the success. */
+/* Notes in the server's log how an attempt failed: not what the command or its data are. */
 static void
-note_success(uint64 rows, Taker *taker)
+log_failure(int sqlstate, const char *state, const char *message)
+{
+	ereport(LOG,
+			(errcode(sqlstate),
+			 errmsg("task \"%s\", run " INT64_FORMAT ", attempt %d: %s: %s",
+					TextDatumGetCString(order->values[WEIR_TASK_NAME - 1]), run.run, run.attempt,
+					state == NULL ? "over" : state, message)));
+}
+
+/* Notes that the command is done; the run has succeeded, unless something else has been said. */
+static void
+note_done(uint64 rows, Taker *taker)
 {
 	PushActiveSnapshot(GetTransactionSnapshot());
-	weir_catalog_task_end(&run, (int64) rows, taker->result, taker->has_result);
+	if (verdict == NULL)
+		weir_catalog_task_end(&run, (int64) rows, taker->result, taker->has_result);
+	else
+		log_failure(ERRCODE_CHECK_VIOLATION,
+					weir_catalog_task_break(&run, false, ERRCODE_CHECK_VIOLATION, verdict), verdict);
 	PopActiveSnapshot();
 }
 
@@ -247,7 +271,7 @@ begin_statement(bool several)
 		BeginImplicitTransactionBlock();
 }
 
-/* Runs all statements; returns whether their success has been noted with them. */
+/* Runs all statements; returns whether that they are done has been noted with them. */
 static bool
 run_statements(TimestampTz deadline, MemoryContext context, uint64 *rows, Taker *taker)
 {
@@ -272,7 +296,7 @@ run_statements(TimestampTz deadline, MemoryContext context, uint64 *rows, Taker 
 			EndImplicitTransactionBlock();
 		if (is_last && may_note_here(raw->stmt))
 		{
-			note_success(*rows, taker);
+			note_done(*rows, taker);
 			noted = true;
 		}
 		if (is_last || IsA(raw->stmt, TransactionStmt))
@@ -330,22 +354,16 @@ message_of(ErrorData *error, TimestampTz deadline)
 	return error->message;
 }
 
-/* Notes a failure, in the catalogue and in the server's log: not what the command or its data are. */
+/* Notes a failure. */
 static void
 note_failure(ErrorData *error, TimestampTz deadline)
 {
 	const char *message = message_of(error, deadline);
-	const char *task = TextDatumGetCString(order->values[WEIR_TASK_NAME - 1]);
-	char	   *state;
 
 	HOLD_CANCEL_INTERRUPTS();
 	QueryCancelPending = false;
 	begin_note();
-	state = weir_catalog_task_break(&run, false, error->sqlerrcode, message);
-	ereport(LOG,
-			(errcode(error->sqlerrcode),
-			 errmsg("task \"%s\", run " INT64_FORMAT ", attempt %d: %s: %s", task, run.run, run.attempt,
-					state == NULL ? "over" : state, message)));
+	log_failure(error->sqlerrcode, weir_catalog_task_break(&run, false, error->sqlerrcode, message), message);
 	commit_note();
 	RESUME_CANCEL_INTERRUPTS();
 }
@@ -367,7 +385,7 @@ run_guarded(TimestampTz deadline)
 		{
 			HOLD_CANCEL_INTERRUPTS();
 			begin_note();
-			note_success(rows, taker);
+			note_done(rows, taker);
 			commit_note();
 			RESUME_CANCEL_INTERRUPTS();
 		}

@@ -26,4 +26,7 @@ PGDLLEXPORT void weir_task_session_main(Datum arg);
 /* The run that this session is there for; NULL elsewhere. */
 extern const WeirTaskOrder *weir_task_session_order(void);
 
+/* Makes the run fail when its command is done, which is kept.  Does nothing elsewhere. */
+extern void weir_task_session_fail(const char *reason);
+
 #endif							/* WEIR_TASK_SESSION_H */

@@ -80,6 +80,35 @@ BEGIN
             HINT = 'It takes the closed windows of a continuous aggregate. Columns may be added; name them as you like in a view over it.';
     END LOOP;
 
+    -- rows of transforms go to columns of these names
+    FOR s IN
+        SELECT t.target, k.attname
+        FROM pg_event_trigger_ddl_commands() c
+        JOIN weir_internal.transform t ON t.target::oid = c.objid
+        CROSS JOIN LATERAL (
+            SELECT a.attname FROM pg_attribute a WHERE a.attrelid = t.query::oid AND a.attnum > 0 AND NOT a.attisdropped
+            UNION ALL SELECT unnest('{_partition,_offset,_timestamp,_watermark}'::name[]) WHERE t.owns_target) k
+        WHERE c.classid = 'pg_class'::regclass
+          AND NOT EXISTS (SELECT FROM pg_attribute r WHERE r.attrelid = t.target::oid AND r.attname = k.attname AND NOT r.attisdropped)
+    LOOP
+        RAISE feature_not_supported USING
+            MESSAGE = format('table "%s" must keep its column "%s"',
+                (SELECT c.relname FROM pg_class c WHERE c.oid = s.target::oid), s.attname),
+            HINT = 'It takes the rows of a transform. Columns may be added; name them as you like in a view over it.';
+    END LOOP;
+    FOR s IN
+        SELECT c.relname
+        FROM pg_event_trigger_ddl_commands() d
+        JOIN weir_internal.transform t ON t.target::oid = d.objid AND t.owns_target
+        JOIN pg_class c ON c.oid = d.objid
+        JOIN pg_class st ON st.oid = t.stream::oid AND st.relowner <> c.relowner
+        WHERE d.classid = 'pg_class'::regclass
+    LOOP
+        RAISE feature_not_supported USING
+            MESSAGE = format('table "%s" must belong to the owner of its stream', s.relname),
+            HINT = 'Give the stream to the new owner: its transforms follow.';
+    END LOOP;
+
     -- the staging table itself, or an index, trigger or constraint on it
     FOR s IN
         SELECT DISTINCT st.stream
@@ -162,6 +191,26 @@ BEGIN
         DELETE FROM weir_internal.late_event WHERE view = a.view;
         PERFORM weir_internal.drop_relations(ARRAY[a.view, a.results, a.finish, a.states, a.store, a.query]::oid[],
             a.source::oid, a.trigger_name);
+        IF EXISTS (SELECT FROM pg_class WHERE oid = a.stream::oid) THEN
+            PERFORM weir_internal.touch_stream(a.stream);
+        END IF;
+    END LOOP;
+    -- with a table or view go its checks, their results and alerts
+    PERFORM weir_internal.resolve_alert('check', c.name)
+    FROM weir_internal.check_definition c
+    JOIN pg_event_trigger_dropped_objects() d ON d.classid = 'pg_class'::regclass AND d.objsubid = 0 AND d.objid = c.target::oid;
+    DELETE FROM weir_internal.check_definition c USING pg_event_trigger_dropped_objects() d
+    WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0 AND d.objid = c.target::oid;
+    DELETE FROM weir_internal.check_result r USING pg_event_trigger_dropped_objects() d
+    WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0 AND d.objid = r.target::oid;
+    -- its table, or what its query reads, takes a transform with it
+    FOR a IN DELETE FROM weir_internal.transform
+        WHERE target::oid = ANY (gone) OR query::oid = ANY (gone_views) RETURNING *
+    LOOP
+        IF a.owns_target AND a.query::oid = ANY (gone_views) AND EXISTS (SELECT FROM pg_class WHERE oid = a.target::oid) THEN
+            EXECUTE format('DROP TABLE %s CASCADE', a.target);   -- as the command said
+        END IF;
+        PERFORM weir_internal.drop_relations(ARRAY[a.query]::oid[], a.source::oid, a.trigger_name);
         IF EXISTS (SELECT FROM pg_class WHERE oid = a.stream::oid) THEN
             PERFORM weir_internal.touch_stream(a.stream);
         END IF;

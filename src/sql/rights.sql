@@ -3,8 +3,9 @@
 
 GRANT USAGE ON SCHEMA weir TO PUBLIC;
 GRANT SELECT ON weir.catalog, weir.status, weir.stream_stats, weir.gaps, weir.dead_letters, weir.late_events,
-    weir.expectation_stats, weir.expectation_changes,
-    weir.aggregate_errors, weir.alerts, weir.alert_rules, weir.tasks, weir.task_runs TO PUBLIC;
+    weir.derived, weir.expectation_stats, weir.expectation_changes,
+    weir.aggregate_errors, weir.alerts, weir.alert_rules, weir.tasks, weir.task_runs,
+    weir.checks, weir.check_results, weir.quality, weir.quality_history TO PUBLIC;
 
 -- Internal: reached through the views (as their owner) and the event triggers.
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA weir_internal FROM PUBLIC;
@@ -25,6 +26,11 @@ GRANT EXECUTE ON FUNCTION
     weir_internal.errors_of(regclass),
     weir_internal.session_start(timestamptz, interval),
     weir_internal.is_at_fault(timestamptz, "any"),
+    weir_internal.check_relation(oid),
+    weir_internal.visible_sample(jsonb, oid, oid[]),
+    weir_internal.literal(anyelement),
+    weir_internal.need(text, boolean, text),
+    weir_internal.need_operator(text),
     weir_internal.windows_of(weir.window_spec, timestamptz, timestamptz, interval) TO PUBLIC;
 
 -- Called by the views above, with the rights of whoever reads them.

@@ -411,6 +411,11 @@ CREATE FUNCTION weir_internal.stream_watermark(stream regclass) RETURNS timestam
     LANGUAGE C VOLATILE STRICT AS 'MODULE_PATHNAME', 'weir_stream_watermark';
 COMMENT ON FUNCTION weir_internal.stream_watermark(regclass) IS 'the watermark of a stream';
 
+-- What a command does is kept, and yet its run is to fail: checks that fail.
+CREATE FUNCTION weir_internal.fail_task(reason text) RETURNS void
+    LANGUAGE C VOLATILE STRICT AS 'MODULE_PATHNAME', 'weir_fail_task';
+COMMENT ON FUNCTION weir_internal.fail_task(text) IS 'makes the run that this session is there for fail when its command is done; does nothing in other sessions';
+
 CREATE FUNCTION weir_internal.purge_runs(older_than interval) RETURNS void
 LANGUAGE sql AS $$
     DELETE FROM weir_internal.task_run u

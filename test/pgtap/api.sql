@@ -13,10 +13,28 @@ INSERT INTO api VALUES
     ('expect(stream regclass, name text, expression text, on_violation text DEFAULT ''dead_letter''::text, if_not_exists boolean DEFAULT false) → void'),
     ('acknowledge_alert(id bigint) → void'),
     ('alter_alert_rule(rule text, enabled boolean DEFAULT NULL::boolean, threshold double precision DEFAULT NULL::double precision, severity text DEFAULT NULL::text, notify_from text DEFAULT NULL::text, quiet_time interval DEFAULT NULL::interval, repeat_after interval DEFAULT NULL::interval, with_message boolean DEFAULT NULL::boolean) → void'),
+    ('accepted_range(column_name name, min_value anycompatible, max_value anycompatible, inclusive boolean DEFAULT true) → text'),
+    ('accepted_values(column_name name, accepted text[]) → text'),
+    ('column_pair(column_a name, operator text, column_b name) → text'),
+    ('event_time_bounds(column_name name, max_age interval DEFAULT NULL::interval, max_future interval DEFAULT NULL::interval, reference name DEFAULT ''_timestamp''::name) → text'),
+    ('expression(expression text) → text'),
+    ('is_valid_format(value text, format text) → boolean'),
+    ('json_schema(column_name name, schema jsonb) → text'),
+    ('json_schema_valid(schema jsonb, value jsonb) → boolean'),
+    ('matches_regex(column_name name, pattern text) → text'),
+    ('not_missing(column_name name, missing_values text[] DEFAULT ''{}''::text[]) → text'),
+    ('not_null(column_name name) → text'),
+    ('valid_format(column_name name, format text) → text'),
+    ('value_length(column_name name, min_length integer DEFAULT NULL::integer, max_length integer DEFAULT NULL::integer) → text'),
     ('alter_stream(stream regclass, dedup_ttl interval DEFAULT NULL::interval, max_out_of_orderness interval DEFAULT NULL::interval, max_future interval DEFAULT NULL::interval, idle_timeout interval DEFAULT NULL::interval, retention interval DEFAULT NULL::interval, paths jsonb DEFAULT NULL::jsonb, time_unit text DEFAULT NULL::text, column_options jsonb DEFAULT NULL::jsonb, tombstones text DEFAULT NULL::text, isolation_level text DEFAULT NULL::text, on_data_loss text DEFAULT NULL::text, parallelism integer DEFAULT NULL::integer, batch_rows integer DEFAULT NULL::integer, batch_bytes integer DEFAULT NULL::integer, batch_interval interval DEFAULT NULL::interval, commit_to_group text DEFAULT NULL::text) → void'),
     ('audit(stream regclass, OUT partition integer, OUT consumed bigint, OUT staged bigint, OUT duplicate bigint, OUT dead_lettered bigint, OUT dropped bigint, OUT skipped bigint, OUT replayed bigint, OUT balanced boolean) → SETOF record'),
     ('create_continuous_aggregate(name text, query text, time_window weir.window_spec DEFAULT NULL::weir.window_spec, allowed_lateness interval DEFAULT ''00:00:00''::interval, retention interval DEFAULT NULL::interval, backfill boolean DEFAULT true, if_not_exists boolean DEFAULT false) → regclass'),
     ('create_stream(name text, columns text, server name DEFAULT NULL::name, topic text DEFAULT NULL::text, format text DEFAULT ''json''::text, key_format text DEFAULT NULL::text, key_columns text[] DEFAULT NULL::text[], event_id text[] DEFAULT NULL::text[], dedup_ttl interval DEFAULT NULL::interval, event_time name DEFAULT NULL::name, max_out_of_orderness interval DEFAULT ''00:00:00''::interval, max_future interval DEFAULT ''1 day''::interval, idle_timeout interval DEFAULT NULL::interval, retention interval DEFAULT ''01:00:00''::interval, start_from text DEFAULT ''earliest''::text, paths jsonb DEFAULT ''{}''::jsonb, time_unit text DEFAULT NULL::text, column_options jsonb DEFAULT ''{}''::jsonb, metadata text[] DEFAULT ''{}''::text[], tombstones text DEFAULT ''dead_letter''::text, isolation_level text DEFAULT ''read_committed''::text, on_data_loss text DEFAULT ''stop''::text, parallelism integer DEFAULT 1, partitions integer DEFAULT 1, batch_rows integer DEFAULT NULL::integer, batch_bytes integer DEFAULT NULL::integer, batch_interval interval DEFAULT NULL::interval, commit_to_group text DEFAULT NULL::text, if_not_exists boolean DEFAULT false) → regclass'),
+    ('create_check(name text, target regclass, kind text, params jsonb DEFAULT ''{}''::jsonb, severity text DEFAULT ''error''::text, schedule text DEFAULT NULL::text, filter text DEFAULT NULL::text, group_by text[] DEFAULT NULL::text[], mostly double precision DEFAULT NULL::double precision, warn_if text DEFAULT NULL::text, error_if text DEFAULT NULL::text, tags text[] DEFAULT ''{}''::text[], enabled boolean DEFAULT true, if_not_exists boolean DEFAULT false) → void'),
+    ('drop_check(name text) → void'),
+    ('run_checks(name text DEFAULT NULL::text, target regclass DEFAULT NULL::regclass, tag text DEFAULT NULL::text) → SETOF weir.check_results'),
+    ('check_not_null(target regclass, column_name text, filter text DEFAULT NULL::text) → weir.check_results'),
+    ('create_transform(name text, query text, event_time name DEFAULT NULL::name, retention interval DEFAULT NULL::interval, into_table regclass DEFAULT NULL::regclass, backfill boolean DEFAULT true, if_not_exists boolean DEFAULT false) → regclass'),
     ('drop(object regclass) → void'),
     ('drop_stream(stream regclass, cascade boolean DEFAULT false) → void'),
     ('hop(size interval, slide interval, shift interval DEFAULT ''00:00:00''::interval) → weir.window_spec'),
@@ -51,6 +69,10 @@ SELECT is_empty($$ SELECT attrelid::regclass, attname FROM pg_attribute a JOIN p
 -- Views
 SELECT columns_are('weir', 'dead_letters', '{id,stream_schema,stream,partition,kafka_offset,kafka_timestamp,key,value,headers,error_stage,sqlstate,message,detail,column_name,constraint_name,object_name,failed_at,replayed_at}'::name[]);
 SELECT columns_are('weir', 'late_events', '{stream_schema,stream,aggregate_schema,aggregate,partition,kafka_offset,window_start,window_end,seen_at}'::name[]);
+SELECT has_column('weir', 'check_results', c, 'check_results has ' || c)
+FROM unnest('{run_id,check_name,target,column_name,status,observed,expected,failed_rows,total_rows,sample,duration,run_at}'::name[]) c;
+SELECT is_empty($$ SELECT kind FROM weir_internal.check_kinds() WHERE to_regproc('weir.check_' || kind) IS NULL $$, 'each kind of check is a function, too');
+SELECT columns_are('weir', 'derived', '{object_schema,object,kind,stream_schema,stream,source_schema,source}'::name[]);
 SELECT columns_are('weir', 'alerts', '{id,source,what,severity,message,detail,first_seen,last_seen,count,acknowledged_at,acknowledged_by,resolved_at}'::name[]);
 SELECT has_column('weir', 'status', c, 'status has ' || c)
 FROM unnest('{stream_schema,stream,worker,state,since,last_error,next_try,watermark,held_back_by}'::name[]) c;

@@ -150,6 +150,9 @@ sub make_stream
 		SELECT weir.create_continuous_aggregate('${name}_windows',
 			'SELECT sensor, count(*) AS n, sum(n) AS total, count(DISTINCT _offset * 8 + _partition) AS different FROM $name GROUP BY sensor',
 			time_window => weir.tumble('2 seconds'), allowed_lateness => '10 seconds');
+		SELECT weir.create_transform('${name}_rows', 'SELECT sensor, n FROM $name WHERE sensor >= 0');
+		SELECT weir.create_continuous_aggregate('${name}_chained',
+			'SELECT sensor, count(*) AS n, sum(n) AS total FROM ${name}_rows WHERE _partition >= 0 GROUP BY sensor');
 		SELECT weir.start('$name');
 		END
 }
@@ -286,6 +289,10 @@ foreach my $stream (sort keys %streams)
 		"$stream: and in one with windows");
 	is($box->sql("SELECT count(*) FILTER (WHERE different <> n AND sensor >= 0) FROM ${stream}_windows"), '0',
 		"$stream: nothing twice");
+	is($box->sql("SELECT sensor, count(*), sum(n) FROM ${stream}_rows GROUP BY 1 ORDER BY 1"), $expected,
+		"$stream: a transform has a row of each");
+	is($box->sql("SELECT count(*) - count(DISTINCT (_partition, _offset)) FROM ${stream}_rows"), '0', "$stream: and none twice");
+	is($box->sql("SELECT * FROM ${stream}_chained ORDER BY 1"), $expected, "$stream: so does an aggregate over that");
 	is($box->sql("SELECT n FROM ${stream}_sums WHERE NOT kafka"), $ingested{$stream},
 		"$stream: so is what was ingested and committed, and nothing else");
 	is(join("\n", sort split(/\n/, $box->sql("SELECT partition, kafka_offset, convert_from(value, 'UTF8')"

@@ -90,10 +90,12 @@ $box->sql(q{
 	SELECT weir.create_stream('readings', columns => 'gone int, n bigint NOT NULL, ts timestamptz CHECK (ts IS NOT NULL)',
 		server => 'kafka', topic => 'readings', event_time => 'ts', time_unit => 'ms', max_out_of_orderness => '5 s',
 		tombstones => 'skip', metadata => '{key,headers}', parallelism => 2, retention => '1 hour');
-	CREATE TABLE copy AS SELECT n, ts, _partition, _offset, _timestamp, _watermark, _extra, _key, _headers FROM readings;
+	SELECT weir.expect('readings', 'no_thirds', 'n % 3 <> 0', 'keep'), weir.expect('readings', 'dropped', 'n % 29 <> 0', 'drop'),
+		weir.expect('readings', 'refused', 'n % 31 <> 0');
+	CREATE TABLE copy AS SELECT n, ts, _partition, _offset, _timestamp, _watermark, _extra, _key, _headers, _violations FROM readings;
 	CREATE FUNCTION copy() RETURNS trigger LANGUAGE plpgsql AS $$
 	BEGIN
-		INSERT INTO copy SELECT n, ts, _partition, _offset, _timestamp, _watermark, _extra, _key, _headers FROM batch;
+		INSERT INTO copy SELECT n, ts, _partition, _offset, _timestamp, _watermark, _extra, _key, _headers, _violations FROM batch;
 		RETURN NULL;
 	END $$;
 	CREATE TRIGGER copy AFTER INSERT ON readings REFERENCING NEW TABLE AS batch FOR EACH STATEMENT EXECUTE FUNCTION copy();
@@ -110,7 +112,8 @@ send_messages(1000, '--transaction', 'abort');
 send_messages(3000, '--transaction', 'commit', '--header', 'h=v');
 $box->sql("SELECT weir.wait('readings', '60 s')");
 rotate('readings');
-# what follows is in a child with other column numbers
+# what follows is in a child with other column numbers, and judged by more
+$box->sql(q{SELECT weir.expect('readings', 'no_fifths', 'n % 5 <> 0', 'keep')});
 $box->sql('ALTER TABLE readings DROP COLUMN gone');
 send_messages(3000);
 $box->sql("SELECT weir.wait('readings', '60 s')");
@@ -130,6 +133,11 @@ my $rows = $box->sql('SELECT count(*) FROM readings');
 cmp_ok($rows, '>', 11_000, "there are $rows rows");
 is($box->sql('SELECT count(DISTINCT tableoid) FROM readings'), '4', 'in four children');
 is($box->sql($compare), '0 0', 'the copy has them');
+is($box->sql(q{SELECT count(*) FILTER (WHERE ('no_thirds' = ANY (_violations)) IS NOT TRUE <> (n % 3 <> 0)) || ' '
+		|| count(*) FILTER (WHERE n % 29 = 0 OR n % 31 = 0) || ' '
+		|| (count(*) FILTER (WHERE n % 5 = 0 AND 'no_fifths' = ANY (_violations)) BETWEEN 1 AND count(*) FILTER (WHERE n % 5 = 0) - 1)
+	FROM readings}), '0 0 true', 'all are as expected, or marked');
+is($box->sql(q{SELECT bool_and(balanced) AND sum(dropped) > 0 FROM weir.audit('readings')}), 't', 'what was dropped is counted');
 my %before = map { $_ => $box->sql($_) } ($placement, $effects, $aggregates, $books);
 is($box->sql($differences), '0', 'continuous aggregates agree with them');
 
@@ -215,6 +223,30 @@ $box->sql('UPDATE readings_10s_results SET count = count + 1 WHERE window_start 
 is($box->sql("SELECT side FROM weir.verify('readings_10s') ORDER BY side"), "maintained\nrecomputed", 'and they are');
 cmp_ok($box->sql(q{SELECT max(refill_lost) FROM weir.status WHERE stream = 'readings'}), '>=', $lost, 'which the status shows');
 like($box->run('', 'log', '-n', '1000'), qr/WARNING:.*partition $_ of stream "readings" cannot be refilled/, 'and the log') for 0, 1;
+
+# ---- an expectation stops a stream, in the middle of a batch ----
+
+$box->run('', 'topic', 'strict', '--partitions', 1);
+$box->run(join('', map { qq({"n": $_}\n) } 1 .. 100), 'produce', 'strict');
+$box->sql(q{
+	SELECT weir.create_stream('strict', columns => 'n int', server => 'kafka', topic => 'strict');
+	SELECT weir.expect('strict', 'not_fifty', 'n <> 50', 'stop'), weir.expect('strict', 'whole', '1000 / (n - 20) <> 0'),
+		weir.expect('strict', 'no_tens', 'n % 10 <> 0', 'drop');
+	SELECT weir.start('strict')});
+my $strict = q{SELECT (SELECT count(*) FROM strict) || ' ' || consumed || ' ' || dead_lettered || ' ' || dropped || ' ' || balanced FROM weir.audit('strict')};
+my $state = q{SELECT state || ' ' || last_error FROM weir.status WHERE stream = 'strict'};
+$box->poll($state, 'failed event at offset 49 of partition 0 violates expectation "not_fifty"', 'strict: it stops');
+is($box->sql($strict), '45 49 1 3 true', 'strict: what came before is applied');
+is($box->sql("SELECT failed FROM weir.expectation_stats WHERE name = 'not_fifty'"), '0', 'strict: what stops it is not counted');
+$box->sql(q{SELECT weir.start('strict')});
+$box->poll($state, 'failed event at offset 49 of partition 0 violates expectation "not_fifty"', 'strict: and again');
+$box->sql(q{SELECT weir.seek('strict', '{"0": 50}'); SELECT weir.start('strict')});
+$box->poll($strict, '90 99 1 8 true', 'strict: passed over by a seek, it goes on, and misses nothing');
+$box->run(qq({"n": 50}\n{"n": 20}\n{"n": 1}\n), 'produce', 'strict');
+$box->poll($state, 'failed event at offset 100 of partition 0 violates expectation "not_fifty"', 'strict: it stops again');
+$box->sql(q{SELECT weir.alter_expectation('strict', 'not_fifty', on_violation => 'keep')});
+$box->poll($strict, '91 102 2 9 true', 'strict: altered, it goes on by itself');
+$box->sql(q{SELECT weir.drop_stream('strict')});
 
 # ---- what is past retention does not come back; its watermark does ----
 

@@ -39,6 +39,11 @@ $node->safe_psql('original', q{
 	$$;
 	CREATE TRIGGER count AFTER INSERT ON app.s REFERENCING NEW TABLE AS n FOR EACH STATEMENT EXECUTE FUNCTION app.count();
 	CREATE VIEW app.v AS SELECT id, price FROM app.s;
+	CREATE TABLE app.own (id smallint, _offset bigint, at timestamptz DEFAULT now());
+	SELECT weir.create_transform('app.t', 'SELECT id, price * 2 AS price, ts FROM app.s', retention => '1 day'),
+		weir.create_transform('app.t2', 'SELECT id + 1 AS id, ts FROM app.t'),
+		weir.create_transform('app.o', 'SELECT id FROM app.t2', into_table => 'app.own');
+	SELECT weir.create_continuous_aggregate('app.a', 'SELECT count(*) AS n, sum(id) AS ids FROM app.t2', weir.tumble('1 minute'));
 	SELECT weir.ingest('app.s', ARRAY['{"id": 1, "price": 2, "ts": "2026-01-01T00:00:10Z"}', '{"id": 2, "ts": "2026-01-01T00:00:20Z"}', 'broken',
 		'{"id": 3, "price": -1, "ts": "2026-01-01T00:00:20Z"}', '{"id": 4, "price": 1001, "ts": "2026-01-01T00:00:20Z"}'], key => 'k');
 	SELECT weir.create_stream('app.k', 'id int', server => 'kafka', topic => 'topic', tombstones => 'skip', commit_to_group => 'reporting');
@@ -64,6 +69,9 @@ my %query = (
 		(SELECT count(*) FROM weir_internal.verdict), (SELECT count(*) FROM weir_internal.staging_marker
 			JOIN weir_internal.stream USING (stream) WHERE generation = staging_generation)',
 	view => 'SELECT * FROM app.v ORDER BY id',
+	derived => 'SELECT * FROM weir.derived ORDER BY object',
+	transforms => 'SELECT t.*, t2.*, o.* FROM app.t JOIN app.t2 USING (_offset) JOIN app.own o USING (_offset) ORDER BY t._offset',
+	chain => 'SELECT * FROM app.a',
 	owners => q{SELECT relname, relpersistence, relowner::regrole FROM pg_class
 		WHERE relnamespace IN ('app'::regnamespace, 'weir_internal'::regnamespace) AND relkind = 'r' ORDER BY 1});
 my %before = map { $_ => $node->safe_psql('original', $query{$_}) } keys %query;
@@ -87,6 +95,10 @@ sub check_copy
 	is($node->safe_psql($database, q{SELECT id, note, _offset, _watermark, _violations FROM app.s ORDER BY _offset DESC LIMIT 1}),
 		'1|none|5|2026-01-01 00:00:15+00|{"has Note"}', "$how: offset, watermark and expectations go on");
 	is($node->safe_psql($database, 'SELECT n FROM app.totals WHERE id = 1'), '2', "$how: the trigger fires");
+	is($node->safe_psql($database, q{SELECT (SELECT count(*) FROM app.t), (SELECT count(*) FROM app.t2), (SELECT count(*) FROM app.own), n, ids FROM app.a}),
+		'3|3|3|3|7', "$how: so do transforms and what reads them");
+	is($node->safe_psql($database, q{SELECT * FROM weir.verify('app.t') UNION ALL SELECT * FROM weir.verify('app.t2') UNION ALL SELECT * FROM weir.verify('app.a')}),
+		'', "$how: they are right");
 	is($node->safe_psql($database, q{SELECT count(DISTINCT id), count(*) FROM weir.dead_letters}), '3|3', "$how: dead letters go on");
 	is($node->safe_psql($database, q{SET ROLE app; SELECT * FROM weir.replay_dead_letters('app.s', 'error_stage = ''constraint''', $$'{"id": 3, "price": 1, "ts": "2026-01-01T00:00:20Z"}'$$)}),
 		'1|1|0', "$how: they can be replayed");
@@ -100,7 +112,7 @@ sub check_copy
 	isnt($node->safe_psql($database, q{SELECT state FROM weir.status WHERE stream = 'k'}), 'stopped', "$how: can be started");
 	$node->safe_psql($database, 'DROP TABLE app.s CASCADE; DROP SERVER kafka CASCADE');
 	is($node->safe_psql($database, q{
-		SELECT (SELECT count(*) FROM weir_internal.stream), (SELECT count(*) FROM weir_internal.stream_partition),
+		SELECT (SELECT count(*) FROM weir_internal.stream) + (SELECT count(*) FROM weir.derived), (SELECT count(*) FROM weir_internal.stream_partition),
 			(SELECT count(*) FROM weir_internal.chunk), (SELECT count(*) FROM weir_internal.dead_letter),
 			(SELECT count(*) FROM pg_class WHERE relnamespace = 'weir_internal'::regnamespace AND relkind = 'r' AND relname ~ '_chunk') +
 			(SELECT count(*) FROM weir_internal.chunk_checkpoint) + (SELECT count(*) FROM weir_internal.verdict) +
@@ -150,7 +162,7 @@ command_ok(psql_file('parts', 'schema'), 'definitions alone are restored');
 is($node->safe_psql('parts', 'SELECT count(*) FROM weir.catalog'), '0', 'and are no streams yet');
 my (undef, undef, $refusal) = $node->psql('parts', q{SELECT * FROM weir.ingest('app.s', '{}'::text)});
 like($refusal, qr/"s" is not a stream/, 'which weir.ingest says');
-command_fails_like(psql_file('parts', 'data'), qr/cannot insert into stream "\w+" directly\nHINT:  .* restored with --disable-triggers/,
+command_fails_like(psql_file('parts', 'data'), qr/cannot insert into (?:stream|transform) "\w+" directly\nHINT:  .* restored with --disable-triggers/,
 	'data alone meet the guard, which says how to get by');
 command_ok(psql_file('parts', 'untriggered'), 'like this');
 check_copy('parts', 'data apart');
