@@ -24,8 +24,9 @@
 #define FENCE_BATCH 0x5701		/* locktag_field4 of the fences */
 #define FENCE_WORKER 0x5702
 #define FENCE_LANE 0x5703
-#define FENCE_IDS 0x5704
-#define FENCE_TASKS 0x5705
+#define FENCE_UPSERT 0x5704
+#define FENCE_IDS 0x5705
+#define FENCE_TASKS 0x5706
 
 /* After waiting for so long the user is told why. */
 #define PATIENCE_MS 2000
@@ -174,13 +175,13 @@ weir_fence_lane(Oid relid, int lane, bool wait)
 	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
 }
 
-/* Becomes the one transaction that changes which tasks run after which, until it ends. */
-void
-weir_fence_tasks(void)
+/* Takes an upsert alone or with others, until commit. */
+bool
+weir_fence_upsert(Oid relid, bool alone, bool wait)
 {
-	LOCKTAG		tag = fence_tag(InvalidOid, 0, FENCE_TASKS);
+	LOCKTAG		tag = fence_tag(relid, 0, FENCE_UPSERT);
 
-	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+	return LockAcquire(&tag, alone ? ExclusiveLock : ShareLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
 }
 
 /* Becomes the one transaction that adds to a table of ids, until it says so or ends. */
@@ -199,4 +200,13 @@ weir_fence_ids_release(Oid relid)
 	LOCKTAG		tag = fence_tag(relid, 0, FENCE_IDS);
 
 	(void) LockRelease(&tag, ExclusiveLock, false);
+}
+
+/* Becomes the one transaction that changes which tasks run after which, until it ends. */
+void
+weir_fence_tasks(void)
+{
+	LOCKTAG		tag = fence_tag(InvalidOid, 0, FENCE_TASKS);
+
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
