@@ -4,8 +4,6 @@
 
 SET client_min_messages = error;
 SELECT weir.drop_task(name, if_exists => true) FROM unnest('{quality_dag load,quality_dag check,quality_dag extract}'::text[]) name;
-SELECT weir.drop_check(c.check_name) FROM (SELECT DISTINCT check_name FROM weir.check_results WHERE check_name LIKE 'quality\_dag %') c
-WHERE to_regnamespace('quality_dag') IS NOT NULL;
 DROP SCHEMA IF EXISTS quality_dag CASCADE;
 RESET client_min_messages;
 CREATE SCHEMA quality_dag;
