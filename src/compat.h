@@ -31,6 +31,7 @@
 #if PG_VERSION_NUM >= 180000
 #include "storage/waiteventset.h"
 #endif
+#include "tcop/pquery.h"
 #include "utils/acl.h"
 #include "utils/datetime.h"
 #include "utils/wait_event.h"
@@ -172,6 +173,17 @@ weir_executor_run(QueryDesc *desc)
 	ExecutorRun(desc, ForwardScanDirection, 0);
 #else
 	ExecutorRun(desc, ForwardScanDirection, 0, true);
+#endif
+}
+
+/* Runs a portal to its end, as a client's statement. */
+static inline void
+weir_portal_run(Portal portal, DestReceiver *receiver, QueryCompletion *qc)
+{
+#if PG_VERSION_NUM >= 180000
+	(void) PortalRun(portal, FETCH_ALL, true, receiver, receiver, qc);
+#else
+	(void) PortalRun(portal, FETCH_ALL, true, true, receiver, receiver, qc);
 #endif
 }
 
