@@ -109,6 +109,16 @@ SELECT fill(2500, 2999);
 SELECT count(*) FROM weir.verify('short');
 SELECT count(DISTINCT window_start) AS windows FROM short;
 
+-- Old results go where nothing closes any more, too: no event passes the WHERE.
+SELECT weir.create_continuous_aggregate('silent_' || name, $$SELECT count(*) AS c FROM e WHERE ts < '2026-01-01 00:36Z'$$,
+    spec, retention => '3 minutes') FROM (VALUES ('tumbling', weir.tumble('1 minute')), ('sessions', weir.session('2 seconds'))) v (name, spec);
+SELECT fill(3000, 3199);
+SELECT count(*) > 0 AS kept FROM silent_tumbling_results;
+SELECT fill(3200, 3599);
+SELECT count(*) FROM silent_tumbling_results;
+SELECT count(*) FROM silent_sessions_results;
+SELECT (SELECT count(*) FROM weir.verify('silent_tumbling')) + (SELECT count(*) FROM weir.verify('silent_sessions')) AS differences;
+
 -- A dead letter that is replayed may be of a later time than all events so
 -- far. When its row has left, its window is not covered.
 SELECT weir.create_stream('r', 'ts timestamptz, n int CHECK (n > 0)', event_time => 'ts', retention => '1 hour');
