@@ -19,6 +19,7 @@ SQL_PIECES = \
 	src/sql/expect.sql \
 	src/sql/aggregate.sql \
 	src/sql/transform.sql \
+	src/sql/upsert.sql \
 	src/sql/alert.sql \
 	src/sql/status.sql \
 	src/sql/alert_stream.sql \

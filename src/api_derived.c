@@ -4,8 +4,10 @@
  */
 #include "postgres.h"
 
+#include "catalog.h"
 #include "catalog_aggregate.h"
 #include "catalog_transform.h"
+#include "catalog_upsert.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
@@ -13,24 +15,22 @@
 
 PG_FUNCTION_INFO_V1(weir_drop_derived);
 
-static char *
-qualified_name(Oid relid)
-{
-	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid));
-}
-
 /* Returns the command that drops an object; NULL if it is not derived. */
 static char *
 drop_command(Oid relid)
 {
+	WeirUpsertRow *upsert = weir_catalog_load_upsert(relid);
 	WeirTransformRow *transform = weir_catalog_load_transform(relid);
 
 	/* a user's own table stays; guard.sql lets the rest go with the query */
 	if (transform != NULL)
-		return transform->owns_target ? psprintf("DROP TABLE %s", qualified_name(relid)) :
-			psprintf("DROP VIEW %s", qualified_name(transform->query));
+		return transform->owns_target ? psprintf("DROP TABLE %s", weir_relation_name(relid)) :
+			psprintf("DROP VIEW %s", weir_relation_name(transform->query));
+	if (upsert != NULL)
+		return upsert->owns_target ? psprintf("DROP TABLE %s", weir_relation_name(relid)) :
+			psprintf("DROP VIEW %s", weir_relation_name(upsert->query));
 	if (weir_catalog_load_aggregate(WEIR_AGGREGATE_VIEW, relid) != NULL)
-		return psprintf("DROP VIEW %s", qualified_name(relid));
+		return psprintf("DROP VIEW %s", weir_relation_name(relid));
 	return NULL;
 }
 

@@ -16,6 +16,8 @@
 #include "settings.h"
 #include "transform.h"
 #include "transform_verify.h"
+#include "upsert.h"
+#include "upsert_verify.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -34,11 +36,12 @@ check_readable(Oid relid)
 		aclcheck_error(ACLCHECK_NO_PRIV, get_relkind_objtype(get_rel_relkind(relid)), get_rel_name(relid));
 }
 
-/* What is derived: that of the two which is not NULL. */
+/* What is derived: that of the three which is not NULL. */
 typedef struct Derived
 {
 	WeirAggregate *aggregate;
 	WeirTransform *transform;
+	WeirUpsert *upsert;
 	Oid			stream;
 	WeirSource *source;
 	List	   *settings;
@@ -58,11 +61,19 @@ find_derived(Oid relid, Derived *derived)
 		return true;
 	}
 	derived->transform = weir_transform_get(relid);
-	if (derived->transform == NULL)
+	if (derived->transform != NULL)
+	{
+		derived->stream = derived->transform->row->stream;
+		derived->source = derived->transform->source;
+		derived->settings = derived->transform->row->settings;
+		return true;
+	}
+	derived->upsert = weir_upsert_get(relid);
+	if (derived->upsert == NULL)
 		return false;
-	derived->stream = derived->transform->row->stream;
-	derived->source = derived->transform->source;
-	derived->settings = derived->transform->row->settings;
+	derived->stream = derived->upsert->row->stream;
+	derived->source = weir_source_load(derived->upsert->row->source);
+	derived->settings = derived->upsert->row->settings;
 	return true;
 }
 
@@ -71,8 +82,10 @@ release(Derived *derived)
 {
 	if (derived->aggregate != NULL)
 		weir_aggregate_release(derived->aggregate);
-	else
+	else if (derived->transform != NULL)
 		weir_transform_release(derived->transform);
+	else
+		weir_upsert_release(derived->upsert);
 }
 
 /* Finds what is derived, which the caller may read; raises an error if it is something else. */
@@ -142,8 +155,10 @@ weir_verify(PG_FUNCTION_ARGS)
 	settings = enter(derived.stream, derived.settings, &session);
 	if (derived.aggregate != NULL)
 		weir_aggregate_verify(derived.aggregate, put_difference, fcinfo->resultinfo);
-	else
+	else if (derived.transform != NULL)
 		weir_transform_verify(derived.transform, put_difference, fcinfo->resultinfo);
+	else
+		weir_upsert_verify(derived.upsert, put_difference, fcinfo->resultinfo);
 	leave(settings, &session);
 	PopActiveSnapshot();
 	release(&derived);
@@ -176,10 +191,15 @@ batch_query(Derived *derived, PlannedStmt **plan)
 {
 	WeirAggregate *aggregate = derived->aggregate;
 
-	if (aggregate == NULL)
+	if (derived->transform != NULL)
 	{
 		*plan = weir_transform_plan_for(derived->transform, LARGE);
 		return copyObject(derived->transform->query);
+	}
+	if (derived->upsert != NULL)
+	{
+		*plan = weir_upsert_plan_for(derived->upsert, LARGE);
+		return copyObject(derived->upsert->query);
 	}
 	*plan = weir_aggregate_plan_for(aggregate, LARGE, false);
 	return weir_aggregate_plan_query(aggregate->query, aggregate->row->window.kind, &aggregate->source->columns);
@@ -261,12 +281,6 @@ keys_to_jsonb(const ErrorsOf *errors, bytea *packed)
 	return SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &none);
 }
 
-static char *
-qualified_name(Oid relid)
-{
-	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid));
-}
-
 /* Returns the query for the groups in error. */
 static char *
 errors_query(const WeirAggregateRow *row)
@@ -274,10 +288,10 @@ errors_query(const WeirAggregateRow *row)
 	static const char *const part =
 		"SELECT window_start, window_end, _key, _error->>'sqlstate', _error->>'message',"
 		" (_error->>'seen_at')::timestamptz FROM %s WHERE _error IS NOT NULL";
-	char	   *open = psprintf(part, qualified_name(row->states));
+	char	   *open = psprintf(part, weir_relation_name(row->states));
 
 	return !OidIsValid(row->results) ? open :
-		psprintf("%s UNION ALL %s", open, psprintf(part, qualified_name(row->results)));
+		psprintf("%s UNION ALL %s", open, psprintf(part, weir_relation_name(row->results)));
 }
 
 /* Returns the groups in error, as an SQL query gives them. */

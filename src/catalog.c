@@ -216,6 +216,13 @@ weir_relation_owner(Oid relid)
 	return owner;
 }
 
+/* Returns the name of a relation, qualified and quoted. */
+char *
+weir_relation_name(Oid relid)
+{
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)), get_rel_name(relid));
+}
+
 /* Returns a name for this database that no copy of it has. */
 char *
 weir_catalog_database_identity(void)

@@ -101,6 +101,9 @@ extern bool weir_catalog_latest(Oid relid, WeirLatest *latest); /* false: it is 
 /* The owner of a relation; raises 42P01 if it is gone. */
 extern Oid	weir_relation_owner(Oid relid);
 
+/* The name of a relation, qualified and quoted. */
+extern char *weir_relation_name(Oid relid);
+
 /* The database's identity: a restored copy has another one. */
 extern char *weir_catalog_database_identity(void);
 
@@ -189,14 +192,16 @@ extern int	weir_catalog_forget_partitions(Oid relid);
  * The batch fence: each batch takes it shared until commit; stop, seek, drop
  * and alter take it exclusively until commit.  The worker fence: one session
  * at a time may be worker N of a stream.  The lane fence: one transaction at a
- * time writes to lane N of a store.  The fence of ids: one transaction at a
- * time adds to the remembered ids of a stream; it is released right after.
+ * time writes to lane N of a store.  The upsert fence: batches with deletes
+ * have an upsert alone.  The fence of ids: one transaction
+ * at a time adds to the remembered ids of a stream; it is released right after.
  */
 extern void weir_fence_share(Oid relid);
 extern void weir_fence_exclusive(Oid relid);	/* says whom it waits for, if for long */
 extern void weir_fence_cancel(Oid relid);	/* the same, canceling batches that run */
 extern bool weir_fence_worker(Oid relid, int worker);	/* session lock; false: another has it */
 extern bool weir_fence_lane(Oid relid, int lane, bool wait);	/* until commit; false: another has it */
+extern bool weir_fence_upsert(Oid relid, bool alone, bool wait);	/* until commit; false: others have it */
 extern void weir_fence_ids(Oid relid);
 extern void weir_fence_ids_release(Oid relid);
 

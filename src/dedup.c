@@ -316,16 +316,55 @@ weir_dedup_judge(WeirDedupBatch *batch, WeirDedupEvent *events, int n)
 
 /* ---- remembering ---- */
 
-/* Orders accepted events by slice and hash. */
+/* Orders accepted events by slice. */
 static int
-compare_accepted(const void *a, const void *b)
+compare_slices(const void *a, const void *b)
 {
-	const Accepted *left = a;
-	const Accepted *right = b;
+	TimestampTz left = ((const Accepted *) a)->slice_end;
+	TimestampTz right = ((const Accepted *) b)->slice_end;
 
-	if (left->slice_end != right->slice_end)
-		return left->slice_end < right->slice_end ? -1 : 1;
-	return left->hash < right->hash ? -1 : left->hash > right->hash ? 1 : 0;
+	return left < right ? -1 : left > right ? 1 : 0;
+}
+
+/* Puts events of one slice after each other; mostly they are. */
+static void
+gather_slices(Accepted *accepted, int n)
+{
+	for (int i = 1; i < n; i++)
+	{
+		if (accepted[i].slice_end < accepted[i - 1].slice_end)
+		{
+			qsort(accepted, n, sizeof(Accepted), compare_slices);
+			return;
+		}
+	}
+}
+
+/* Orders ids by their hashes, by way of a second array: hashes are even, so each begins near its place. */
+static void
+sort_by_hash(WeirDedupId *ids, WeirDedupId *room, uint32 *starts, uint32 n)
+{
+	memset(starts, 0, sizeof(uint32) * n);
+	for (uint32 i = 0; i < n; i++)
+		starts[((ids[i].hash >> 32) * n) >> 32]++;
+	for (uint32 bucket = 0, sum = 0; bucket < n; bucket++)
+	{
+		uint32		count = starts[bucket];
+
+		starts[bucket] = sum;
+		sum += count;
+	}
+	for (uint32 i = 0; i < n; i++)
+		room[starts[((ids[i].hash >> 32) * n) >> 32]++] = ids[i];
+	for (uint32 i = 0; i < n; i++)
+	{
+		WeirDedupId id = room[i];
+		uint32		k = i;
+
+		for (; k > 0 && ids[k - 1].hash > id.hash; k--)
+			ids[k] = ids[k - 1];
+		ids[k] = id;
+	}
 }
 
 /* Returns the id of an accepted event. */
@@ -359,9 +398,12 @@ collides(WeirDedupBatch *batch, TransactionId *other)
 static void
 write_all(WeirDedupBatch *batch)
 {
-	WeirDedupId *ids = MemoryContextAllocHuge(batch->context, sizeof(WeirDedupId) * batch->naccepted);
+	Size		n = batch->naccepted;
+	WeirDedupId *ids = MemoryContextAllocHuge(batch->context, sizeof(WeirDedupId) * n);
+	WeirDedupId *room = MemoryContextAllocHuge(batch->context, sizeof(WeirDedupId) * n);
+	uint32	   *starts = MemoryContextAllocHuge(batch->context, sizeof(uint32) * n);
 
-	qsort(batch->accepted, batch->naccepted, sizeof(Accepted), compare_accepted);
+	gather_slices(batch->accepted, batch->naccepted);
 	for (int i = 0; i < batch->naccepted; i++)
 		ids[i] = id_of(batch, &batch->accepted[i]);
 	for (int from = 0; from < batch->naccepted;)
@@ -371,6 +413,7 @@ write_all(WeirDedupBatch *batch)
 
 		while (to < batch->naccepted && batch->accepted[to].slice_end == slice_end)
 			to++;
+		sort_by_hash(ids + from, room, starts, to - from);
 		weir_dedup_store_write(batch->store, slice_end, ids + from, to - from);
 		from = to;
 	}

@@ -39,18 +39,20 @@ struct WeirDedupSet
 	WeirDedupShard shards[NSHARDS];
 	WeirDedupGoneFn gone;
 	void	   *arg;
+	const uint32 *ngone;
 	Size		bytes;
 	MemoryContext context;
 };
 
 /* Makes an empty set. */
 WeirDedupSet *
-weir_dedup_set_create(MemoryContext context, WeirDedupGoneFn gone, void *arg)
+weir_dedup_set_create(MemoryContext context, WeirDedupGoneFn gone, void *arg, const uint32 *ngone)
 {
 	WeirDedupSet *set = MemoryContextAllocZero(context, sizeof(WeirDedupSet));
 
 	set->gone = gone;
 	set->arg = arg;
+	set->ngone = ngone;
 	set->context = context;
 	return set;
 }
@@ -89,17 +91,23 @@ put(WeirDedupShard *shard, Entry entry)
 	shard->used++;
 }
 
+/* Does an entry stay? */
+static inline bool
+stays(const WeirDedupSet *set, Entry entry)
+{
+	return entry != 0 && (*set->ngone == 0 || !set->gone(set->arg, (uint32) entry - 1));
+}
+
 /* Counts the entries of a shard that stay. */
 static uint32
 count_staying(const WeirDedupSet *set, const WeirDedupShard *shard)
 {
 	uint32		staying = 0;
 
+	if (*set->ngone == 0)
+		return shard->used;
 	for (uint32 i = 0; i < shard->nslots; i++)
-	{
-		if (shard->slots[i] != 0 && !set->gone(set->arg, (uint32) shard->slots[i] - 1))
-			staying++;
-	}
+		staying += stays(set, shard->slots[i]) ? 1 : 0;
 	return staying;
 }
 
@@ -114,7 +122,7 @@ rebuild(WeirDedupSet *set, WeirDedupShard *shard)
 											 MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	for (uint32 i = 0; i < shard->nslots; i++)
 	{
-		if (shard->slots[i] != 0 && !set->gone(set->arg, (uint32) shard->slots[i] - 1))
+		if (stays(set, shard->slots[i]))
 			put(&fresh, shard->slots[i]);
 	}
 	set->bytes += (fresh.nslots - (Size) shard->nslots) * sizeof(Entry);

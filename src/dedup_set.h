@@ -17,8 +17,9 @@ typedef bool (*WeirDedupGoneFn) (void *arg, uint32 block);
 /* Memory that a set takes for an id, at most, in bytes. */
 #define WEIR_DEDUP_SET_ID_BYTES 14
 
-/* Makes an empty set in context. */
-extern WeirDedupSet *weir_dedup_set_create(MemoryContext context, WeirDedupGoneFn gone, void *arg);
+/* Makes an empty set in context.  *ngone is how many blocks are gone, at any time. */
+extern WeirDedupSet *weir_dedup_set_create(MemoryContext context, WeirDedupGoneFn gone, void *arg,
+										   const uint32 *ngone);
 
 /* Adds an id.  Fastest in the order of hashes. */
 extern void weir_dedup_set_add(WeirDedupSet *set, uint64 hash, uint32 block);

@@ -217,7 +217,7 @@ begin_to_know(WeirDedupStore *store, Oid file, const WeirDedupKey *key)
 
 	store->known_key = copy_key(key);
 	store->scratch = AllocSetContextCreate(context, "pg_weir block of event ids", ALLOCSET_DEFAULT_SIZES);
-	store->set = weir_dedup_set_create(context, is_gone, store);
+	store->set = weir_dedup_set_create(context, is_gone, store, &store->gone.count);
 	store->file = file;
 	store->context = context;
 	MemoryContextSwitchTo(old);

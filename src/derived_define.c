@@ -85,7 +85,7 @@ weir_define_place(WeirPlace *place, const char *kind, const char *label, text *n
 	if (isTempNamespace(namespace))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
-				 errmsg("a %s cannot be temporary", label)));
+				 errmsg("%s \"%s\" cannot be temporary", label, range->relname)));
 	memset(place, 0, sizeof(*place));
 	place->kind = kind;
 	place->label = label;

@@ -24,7 +24,8 @@
 #define FENCE_BATCH 0x5701		/* locktag_field4 of the fences */
 #define FENCE_WORKER 0x5702
 #define FENCE_LANE 0x5703
-#define FENCE_IDS 0x5704
+#define FENCE_UPSERT 0x5704
+#define FENCE_IDS 0x5705
 
 /* After waiting for so long the user is told why. */
 #define PATIENCE_MS 2000
@@ -171,6 +172,15 @@ weir_fence_lane(Oid relid, int lane, bool wait)
 	LOCKTAG		tag = fence_tag(relid, lane, FENCE_LANE);
 
 	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/* Takes an upsert alone or with others, until commit. */
+bool
+weir_fence_upsert(Oid relid, bool alone, bool wait)
+{
+	LOCKTAG		tag = fence_tag(relid, 0, FENCE_UPSERT);
+
+	return LockAcquire(&tag, alone ? ExclusiveLock : ShareLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
 }
 
 /* Becomes the one transaction that adds to a table of ids, until it says so or ends. */

@@ -9,6 +9,7 @@
 #include "catalog.h"
 #include "catalog_aggregate.h"
 #include "catalog_alert.h"
+#include "catalog_upsert.h"
 #include "catalog_transform.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_class.h"
@@ -114,6 +115,7 @@ weir_follow_ddl(PG_FUNCTION_ARGS)
 	refuse_row_triggers(relation);
 	give_all(find_inheritance_children(relid, AccessShareLock), owner);
 	give_all(weir_catalog_aggregate_relations(relid), owner);
+	give_all(weir_catalog_upsert_relations(relid), owner);
 	give_all(weir_catalog_transform_relations(relid), owner);
 	give_all(weir_catalog_alert_relations(relid), owner);
 	table_close(relation, NoLock);

@@ -16,6 +16,7 @@
 #include "chunk.h"
 #include "reset.h"
 #include "transform.h"
+#include "upsert.h"
 
 /*
  * What is emptied, in this order.  Whatever is derived from a stream adds a
@@ -24,6 +25,7 @@
 static void (*const emptied[]) (Oid stream) =
 {
 	weir_aggregate_reset,		/* states, results, late events */
+	weir_upsert_reset,			/* rows, positions, late events */
 	weir_transform_reset,		/* rows */
 	weir_chunk_drop_all,		/* staged rows */
 	weir_catalog_forget_ids,

@@ -16,13 +16,13 @@ copy_once()
 	RATE=$((MESSAGES * 1000 / ms))
 }
 
-# create_stream NAME TOPIC: five columns, one worker, the default settings.
+# create_stream NAME TOPIC: five columns, one worker, the default settings, and STREAM_OPTIONS.
 create_stream()
 {
 	sql >/dev/null <<-END
 		SELECT weir.create_stream('$1',
 		    columns => 'event_id uuid, sensor_id int, temp float8, humidity float8, ts timestamptz',
-		    server => 'kafka', topic => '$2', event_time => 'ts', max_out_of_orderness => '5 seconds');
+		    server => 'kafka', topic => '$2', event_time => 'ts', max_out_of_orderness => '5 seconds'${STREAM_OPTIONS:-});
 	END
 }
 

@@ -36,9 +36,10 @@ COMMENT ON TABLE weir_internal.aggregate_progress IS 'up to where the windows of
 -- Dumped: what is closed is in the results, and must not be counted again.
 SELECT pg_catalog.pg_extension_config_dump('weir_internal.aggregate_progress', '');
 
--- Events that came too late for a window.
+-- Events that came too late for a window, or for an upsert: then window_start
+-- is their time, and window_end until when they would have counted.
 CREATE TABLE weir_internal.late_event (
-    view regclass,
+    view regclass,                              -- aggregate, or table of an upsert
     partition int,
     kafka_offset bigint,
     window_start timestamptz,
@@ -46,22 +47,9 @@ CREATE TABLE weir_internal.late_event (
     seen_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
     PRIMARY KEY (view, partition, kafka_offset, window_start)
 );
-COMMENT ON TABLE weir_internal.late_event IS 'events that came too late for windows of continuous aggregates';
+COMMENT ON TABLE weir_internal.late_event IS 'events that came too late for windows of continuous aggregates, or for upserts';
 -- Dumped: accounts for events that are nowhere else.
 SELECT pg_catalog.pg_extension_config_dump('weir_internal.late_event', '');
-
-CREATE VIEW weir.late_events WITH (security_barrier) AS
-SELECT sn.nspname AS stream_schema, s.relname AS stream, n.nspname AS aggregate_schema, c.relname AS aggregate,
-       e.partition, e.kafka_offset, e.window_start, e.window_end, e.seen_at
-FROM weir_internal.late_event e
-JOIN weir_internal.continuous_aggregate a ON a.view = e.view
-JOIN pg_catalog.pg_class c ON c.oid = e.view::oid
-JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-JOIN pg_catalog.pg_class s ON s.oid = a.stream::oid
-JOIN pg_catalog.pg_namespace sn ON sn.oid = s.relnamespace
-WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE');
-COMMENT ON VIEW weir.late_events IS
-'Events that came too late for a window of a continuous aggregate: they are staged, and counted in the windows they were on time for. seen_at is when.';
 
 -- Called by the queries that group a batch, and by nobody else.
 CREATE FUNCTION weir_internal.bin(event_time timestamptz, kafka_time timestamptz, watermark timestamptz, partition int, kafka_offset bigint)

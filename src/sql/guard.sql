@@ -140,6 +140,24 @@ BEGIN
         END LOOP;
         PERFORM weir_internal.follow_ddl(s.stream);
     END LOOP;
+
+    -- the latest rows go to columns of these names
+    FOR s IN
+        SELECT u.target, k.attname
+        FROM pg_event_trigger_ddl_commands() c
+        JOIN weir_internal.upsert u ON u.target::oid = c.objid
+        CROSS JOIN LATERAL (
+            SELECT a.attname FROM pg_attribute a WHERE a.attrelid = u.query::oid AND a.attnum > 0 AND a.attname !~ '^_weir_'
+            UNION ALL SELECT unnest(CASE WHEN u.order_by IS NULL THEN '{_order,_partition,_offset}' ELSE '{_partition,_offset}' END::name[])
+            WHERE u.owns_target) k
+        WHERE c.classid = 'pg_class'::regclass
+          AND NOT EXISTS (SELECT FROM pg_attribute r WHERE r.attrelid = u.target::oid AND r.attname = k.attname AND NOT r.attisdropped)
+    LOOP
+        RAISE feature_not_supported USING
+            MESSAGE = format('table "%s" must keep its column "%s"',
+                (SELECT c.relname FROM pg_class c WHERE c.oid = s.target::oid), s.attname),
+            HINT = 'It takes the latest rows of a stream. Columns may be added; name them as you like in a view over it.';
+    END LOOP;
 END
 $$;
 COMMENT ON FUNCTION weir_internal.on_ddl_command_end() IS 'keeps streams in line with DDL on them and on their servers';
@@ -197,6 +215,16 @@ BEGIN
     END LOOP;
     -- what its query reads takes an alert with it
     PERFORM weir_internal.forget_alert(f.name) FROM weir_internal.alert_definition f WHERE f.query::oid = ANY (gone_views);
+    FOR a IN DELETE FROM weir_internal.upsert
+        WHERE target::oid = ANY (gone) OR query::oid = ANY (gone_views) RETURNING *
+    LOOP
+        DELETE FROM weir_internal.late_event WHERE view = a.target;
+        PERFORM weir_internal.drop_relations(
+            ARRAY[CASE WHEN a.owns_target THEN a.target END, a.positions, a.query]::oid[], a.source::oid, a.trigger_name);
+        IF EXISTS (SELECT FROM pg_class WHERE oid = a.stream::oid) THEN
+            PERFORM weir_internal.touch_stream(a.stream);
+        END IF;
+    END LOOP;
     -- with a table or view go its checks, their results and alerts
     PERFORM weir_internal.resolve_alert('check', c.name)
     FROM weir_internal.check_definition c

@@ -157,3 +157,36 @@ AS $$
 $$;
 COMMENT ON FUNCTION weir.audit(regclass) IS
 'Per partition: consumed = staged + duplicate + dead_lettered + dropped + skipped, at every commit. Replayed dead letters are counted apart. What was passed over without reading it was not consumed: weir.gaps has it. A seek with reset starts the counters anew.';
+
+CREATE VIEW weir.late_events WITH (security_barrier) AS
+SELECT sn.nspname AS stream_schema, s.relname AS stream, n.nspname AS aggregate_schema, c.relname AS aggregate,
+       e.partition, e.kafka_offset, e.window_start, e.window_end, e.seen_at
+FROM weir_internal.late_event e
+JOIN (SELECT view, stream FROM weir_internal.continuous_aggregate
+      UNION ALL SELECT target, stream FROM weir_internal.upsert) a ON a.view = e.view
+JOIN pg_catalog.pg_class c ON c.oid = e.view::oid
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_catalog.pg_class s ON s.oid = a.stream::oid
+JOIN pg_catalog.pg_namespace sn ON sn.oid = s.relnamespace
+WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE');
+COMMENT ON VIEW weir.late_events IS
+'Events that came too late for a window of a continuous aggregate: they are staged, and counted in the windows they were on time for. Or too late for an upsert with tombstone_ttl: then aggregate is its table, window_start the event time, and window_end until when it would have counted. seen_at is when.';
+
+-- What is derived from streams.
+CREATE VIEW weir.derived WITH (security_barrier) AS
+SELECT n.nspname AS object_schema, c.relname AS object, d.kind, sn.nspname AS stream_schema, s.relname AS stream,
+       rn.nspname AS source_schema, r.relname AS source
+FROM (SELECT view::oid AS object, 'aggregate'::text AS kind, stream::oid, source::oid FROM weir_internal.continuous_aggregate
+      UNION ALL
+      SELECT target::oid, 'transform', stream::oid, source::oid FROM weir_internal.transform
+      UNION ALL
+      SELECT target::oid, 'upsert', stream::oid, source::oid FROM weir_internal.upsert) d
+JOIN pg_catalog.pg_class c ON c.oid = d.object
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_catalog.pg_class s ON s.oid = d.stream
+JOIN pg_catalog.pg_namespace sn ON sn.oid = s.relnamespace
+JOIN pg_catalog.pg_class r ON r.oid = d.source
+JOIN pg_catalog.pg_namespace rn ON rn.oid = r.relnamespace
+WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE');
+COMMENT ON VIEW weir.derived IS
+'What is derived from streams, by whoever''s rights the reader has: the object; its kind; the stream that its events come from; the source that its query reads, which is the stream or the table of a transform.';

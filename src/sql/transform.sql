@@ -40,20 +40,3 @@ CREATE FUNCTION weir.create_transform(
 COMMENT ON FUNCTION weir.create_transform(text, text, name, interval, regclass, boolean, boolean) IS
 'Creates a table that gets the rows which a query over a stream gives of each batch, in the transaction of the batch; returns it. query is one SELECT over the stream by its name, or over the table of another transform, joined with tables as they are when a batch is applied, without aggregates. The table has the query''s columns, then _partition, _offset, _timestamp and _watermark of the event that a row is made of. event_time: the column that windows over the table go by (NULL: the one that is the stream''s event time, else _timestamp). Rows leave when the stream''s watermark has passed their event time by retention (NULL: never). into_table: a table of your own, which takes the columns by name; its defaults, constraints and triggers hold. Without backfill it begins empty. An event for which the query or the table raises an error becomes a dead letter, and is applied nowhere.
 Errors: 42703 no such column, 42804 types that do not fit, 42701 a column called _partition or the like, 0A000 a query that cannot be maintained, 22023 options that do not fit.';
-
--- What is derived from streams.
-CREATE VIEW weir.derived WITH (security_barrier) AS
-SELECT n.nspname AS object_schema, c.relname AS object, d.kind, sn.nspname AS stream_schema, s.relname AS stream,
-       rn.nspname AS source_schema, r.relname AS source
-FROM (SELECT view::oid AS object, 'aggregate'::text AS kind, stream::oid, source::oid FROM weir_internal.continuous_aggregate
-      UNION ALL
-      SELECT target::oid, 'transform', stream::oid, source::oid FROM weir_internal.transform) d
-JOIN pg_catalog.pg_class c ON c.oid = d.object
-JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-JOIN pg_catalog.pg_class s ON s.oid = d.stream
-JOIN pg_catalog.pg_namespace sn ON sn.oid = s.relnamespace
-JOIN pg_catalog.pg_class r ON r.oid = d.source
-JOIN pg_catalog.pg_namespace rn ON rn.oid = r.relnamespace
-WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE');
-COMMENT ON VIEW weir.derived IS
-'What is derived from streams, by whoever''s rights the reader has: the object; its kind; the stream that its events come from; the source that its query reads, which is the stream or the table of a transform.';

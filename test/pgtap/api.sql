@@ -33,6 +33,7 @@ INSERT INTO api VALUES
     ('create_alert(name text, query text, key text DEFAULT NULL::text, message text DEFAULT NULL::text, severity text DEFAULT ''error''::text, resolve_after interval DEFAULT NULL::interval, if_not_exists boolean DEFAULT false) → void'),
     ('drop_alert(name text) → void'),
     ('evaluate_alerts() → integer'),
+    ('create_upsert(name text, query text, key text[], order_by name DEFAULT NULL::name, delete_when text DEFAULT NULL::text, tombstone_ttl interval DEFAULT NULL::interval, into_table regclass DEFAULT NULL::regclass, backfill boolean DEFAULT true, if_not_exists boolean DEFAULT false) → regclass'),
     ('create_check(name text, target regclass, kind text, params jsonb DEFAULT ''{}''::jsonb, severity text DEFAULT ''error''::text, schedule text DEFAULT NULL::text, filter text DEFAULT NULL::text, group_by text[] DEFAULT NULL::text[], mostly double precision DEFAULT NULL::double precision, warn_if text DEFAULT NULL::text, error_if text DEFAULT NULL::text, tags text[] DEFAULT ''{}''::text[], enabled boolean DEFAULT true, if_not_exists boolean DEFAULT false) → void'),
     ('drop_check(name text) → void'),
     ('run_checks(name text DEFAULT NULL::text, target regclass DEFAULT NULL::regclass, tag text DEFAULT NULL::text) → SETOF weir.check_results'),

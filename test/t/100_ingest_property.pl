@@ -63,6 +63,38 @@ my @bad = (
 	'{"id": 3, "kind": "poison", "amount": 1, "ts": "2026-01-01T09:00:00Z"}',
 	'{"id": 4, "kind": "zero", "amount": 13, "ts": "2026-01-01T09:00:00Z"}', undef);
 
+# What may be expected: the expression, and a condition that is false for what it refuses, errors included.
+my @expectable = (
+	[ 'small', 'amount < 23' ], [ 'no_b', "kind <> 'b'" ], [ 'in_mood', 'mood IS NOT NULL' ], [ 'range', 'id BETWEEN 5 AND 190' ],
+	[ 'Early', "ts < '2026-01-01 00:20:00Z' OR amount < 20" ], [ 'raises', '1 / (id - 7) IS NOT NULL', 'id <> 7' ],
+	[ 'generated', 'twice > amount AND twice <> 30' ], [ 'length', 'length(kind) < 6' ], [ 'extra', '_extra IS NULL' ],
+	[ 'even', '_offset % 5 <> 1' ], [ 'listed', "kind IN ('a', 'b', 'c', 'none')" ], [ 'casts', "id::text::int8 >= 3 AND NOT mood = 'sad'" ]);
+
+# Draws expectations: name => [ expression, oracle, on_violation ].
+sub expectations
+{
+	my @drawn = (shuffle @expectable)[ 0 .. int(rand 5) ];
+
+	return map { ($_->[0] => [ $_->[1], $_->[2] // $_->[1], (qw(keep keep drop dead_letter))[ rand 4 ] ]) } @drawn;
+}
+
+# Are the rows of judged those of bare that meet the expectations, and marked with what they do not meet?
+sub same_as_oracle
+{
+	my ($name, %expectations) = @_;
+	my @kept = grep { $expectations{$_}[2] eq 'keep' } sort keys %expectations;
+	my $accepted = join(' AND ', 'true', map {
+		# an error is a dead letter, whatever is to become of violators
+		$expectations{$_}[2] ne 'keep' || $_ eq 'raises' ? "($expectations{$_}[1]) IS NOT FALSE" : () } keys %expectations);
+	my $marks = join(', ', map { "CASE WHEN ($expectations{$_}[1]) IS FALSE THEN '$_' END" } grep { $_ ne 'raises' } @kept);
+	my $columns = '_partition, _offset, id, kind, amount, mood, ts';
+	my $judged = @kept ? "SELECT $columns, _violations FROM judged" : "SELECT $columns, NULL::text[] FROM judged";
+	my $expected = "SELECT $columns, nullif(array_remove(ARRAY[$marks]::text[], NULL), '{}') FROM bare WHERE $accepted";
+
+	is($node->safe_psql('postgres', "($judged EXCEPT ALL $expected) UNION ALL ($expected EXCEPT ALL $judged)"), '', $name);
+	return;
+}
+
 # Returns a payload: mostly good, on time give or take.
 sub payload
 {
@@ -125,6 +157,8 @@ sub outcome
 		SELECT 'stats', partition, consumed, staged, duplicate, dead_lettered, dropped, skipped, replayed, applied_offset, watermark
 		FROM weir.stream_stats WHERE stream = '$variant' ORDER BY partition;
 		SELECT 'totals', kind, events, amount FROM totals WHERE variant = '$variant' ORDER BY kind;
+		SELECT 'expectation', name, on_violation, passed, failed
+		FROM weir.expectation_stats WHERE stream = '$variant' ORDER BY name;
 		SELECT 'unbalanced', * FROM weir.audit('$variant') WHERE NOT balanced;
 	});
 }
@@ -155,6 +189,7 @@ for my $run (1 .. $runs)
 	my $disorder = int(rand 15);
 	my $unique = rand() < 0.5;
 	my $dropped = rand() < 0.5;
+	my %expectations = expectations();
 	my @rows;
 	for my $p (0 .. $partitions - 1)
 	{
@@ -168,6 +203,9 @@ for my $run (1 .. $runs)
 		by_thousand => [ calls(\@counts, sub { 1000 }, 0) ],
 		by_chance => [ calls(\@counts, sub { 1 + int(rand 60) }, 1) ],
 		mixed_one => [ calls(\@counts, sub { 1 }, 1) ]);
+	# the same again, without expectations; a unique index sees others there
+	my $oracle = !$unique;
+	$variant{bare} = $variant{judged} = [ calls(\@counts, sub { 1 + int(rand 300) }, 1) ] if $oracle;
 	my $sql = "TRUNCATE source, calls, totals; DROP TYPE IF EXISTS mood CASCADE; CREATE TYPE mood AS ENUM ('ok', 'sad');\n"
 	  . 'INSERT INTO source VALUES ' . join(', ', @rows) . ";\n";
 	for my $name (sort keys %variant)
@@ -182,6 +220,8 @@ for my $run (1 .. $runs)
 			CREATE TRIGGER add_up AFTER INSERT ON $name REFERENCING NEW TABLE AS new_events
 				FOR EACH STATEMENT EXECUTE FUNCTION add_up();
 		};
+		$sql .= join('', map { "SELECT weir.expect('$name', '\"$_\"', " . literal($expectations{$_}[0]) . ", '$expectations{$_}[2]');\n" }
+			  sort keys %expectations) if $name ne 'bare';
 		# children made after a column is dropped number the others differently
 		$sql .= "ALTER TABLE $name DROP COLUMN junk;\n";
 		$sql .= qq{
@@ -202,7 +242,8 @@ for my $run (1 .. $runs)
 	my $events = () = $outcome{by_one} =~ /^row/mg;
 	my $letters = () = $outcome{by_one} =~ /^dead letter/mg;
 	cmp_ok($events, '>', 100, "seed $seed: $events events, $letters dead letters");
-	same($outcome{$_}, $outcome{by_one}, "seed $seed: $_ like by_one") for grep { $_ ne 'by_one' } sort keys %variant;
+	same($outcome{$_}, $outcome{by_one}, "seed $seed: $_ like by_one") for grep { $_ ne 'by_one' && $_ ne 'bare' } sort keys %variant;
+	same_as_oracle("seed $seed: rows are as expected: " . join(', ', map { "$_ $expectations{$_}[2]" } sort keys %expectations), %expectations) if $oracle;
 	unlike($outcome{by_one}, qr/^unbalanced/m, "seed $seed: balanced");
 	is($node->safe_psql('postgres', q{
 		SELECT kind, events, amount FROM totals WHERE variant = 'by_chance'
