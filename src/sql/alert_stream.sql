@@ -178,7 +178,7 @@ BEGIN
             format('messages take %s', date_trunc('second', s.latency)))
         + weir_internal.judge_stream(stream, 'stalled', CASE WHEN s.running AND s.lag > 0 AND before.lag > 0 AND before.applied = s.applied
             THEN greatest(extract(epoch FROM clock_timestamp() - before.sampled_at), extract(epoch FROM limits) + 1) ELSE 0 END,
-            format('has applied nothing since %s, and is %s messages behind', before.sampled_at, s.lag));
+            format('has applied nothing for %s, and is %s messages behind', date_trunc('second', clock_timestamp() - before.sampled_at), s.lag));
 END
 $$;
 COMMENT ON FUNCTION weir_internal.judge_progress(regclass, record) IS 'raises and resolves the alerts of a stream about its progress; how many are open';
