@@ -1,5 +1,5 @@
 -- Tasks: SQL on a schedule or after other SQL.  What runs them is in
--- test/t/200_tasks.pl; this is what they are.
+-- test/t/210_tasks.pl; this is what they are.
 SET timezone = 'UTC';
 \set SHOW_CONTEXT never
 SET client_min_messages = error;        -- pg_cron is in another database, which is said once below
