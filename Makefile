@@ -28,6 +28,9 @@ SQL_PIECES = \
 	src/sql/check_define.sql \
 	src/sql/check_run.sql \
 	src/sql/check_plain.sql \
+	src/sql/task.sql \
+	src/sql/task_run.sql \
+	src/sql/task_api.sql \
 	src/sql/rights.sql
 
 DATA_built = $(EXTENSION)--$(EXTVERSION).sql

@@ -54,11 +54,13 @@ SELECT * FROM replay_decimal_commas();
 -- doing it again finds nothing.
 SELECT * FROM replay_decimal_commas();
 
--- So it may run on a schedule, with pg_cron.  (Taken off again at once: this is
--- an example.)
-SELECT cron.schedule('replay orders', '*/5 * * * *',
-    'SELECT * FROM dead_letters.replay_decimal_commas()') IS NOT NULL AS scheduled;
-SELECT cron.unschedule('replay orders');
+-- So it may run on a schedule: a task, with pg_cron for its clock.  Here it is
+-- run by hand once: nothing is left to replay, nothing counts twice.
+SELECT weir.create_task('dead_letters replay', 'SELECT * FROM dead_letters.replay_decimal_commas()', '*/5 * * * *');
+SELECT weir.run_task('dead_letters replay') AS run \gset
+SELECT weir.wait_run(:run);
+SELECT state, result FROM weir.task_runs WHERE run_id = :run;
+SELECT weir.drop_task('dead_letters replay');
 
 -- Without a transform the message is sent as it was.  Those that fail again
 -- stay as they were.

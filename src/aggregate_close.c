@@ -17,6 +17,7 @@
 #include "aggregate_scan.h"
 #include "catalog.h"
 #include "catalog/pg_type.h"
+#include "compat.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "settings.h"
@@ -149,7 +150,7 @@ close_up_to(WeirAggregate *aggregate, TimestampTz watermark)
 static bool
 rests(const WeirAggregate *aggregate)
 {
-	return aggregate->row->window.kind == WEIR_WINDOW_SESSION && IsBackgroundWorker &&
+	return aggregate->row->window.kind == WEIR_WINDOW_SESSION && weir_is_background_worker() &&
 		GetCurrentTimestamp() < aggregate->next_close;
 }
 

@@ -200,6 +200,7 @@ extern void weir_fence_share(Oid relid);
 extern void weir_fence_exclusive(Oid relid);	/* says whom it waits for, if for long */
 extern void weir_fence_cancel(Oid relid);	/* the same, canceling batches that run */
 extern bool weir_fence_worker(Oid relid, int worker);	/* session lock; false: another has it */
+extern void weir_fence_tasks(void);	/* until commit */
 extern bool weir_fence_lane(Oid relid, int lane, bool wait);	/* until commit; false: another has it */
 extern bool weir_fence_upsert(Oid relid, bool alone, bool wait);	/* until commit; false: others have it */
 extern void weir_fence_ids(Oid relid);

@@ -26,6 +26,7 @@
 #define FENCE_LANE 0x5703
 #define FENCE_UPSERT 0x5704
 #define FENCE_IDS 0x5705
+#define FENCE_TASKS 0x5706
 
 /* After waiting for so long the user is told why. */
 #define PATIENCE_MS 2000
@@ -199,4 +200,13 @@ weir_fence_ids_release(Oid relid)
 	LOCKTAG		tag = fence_tag(relid, 0, FENCE_IDS);
 
 	(void) LockRelease(&tag, ExclusiveLock, false);
+}
+
+/* Becomes the one transaction that changes which tasks run after which, until it ends. */
+void
+weir_fence_tasks(void)
+{
+	LOCKTAG		tag = fence_tag(InvalidOid, 0, FENCE_TASKS);
+
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }

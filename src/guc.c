@@ -8,6 +8,7 @@
 
 #include "guc.h"
 #include "miscadmin.h"
+#include "task_shared.h"
 #include "utils/guc.h"
 
 int			weir_max_workers = 128;
@@ -21,6 +22,8 @@ int			weir_dedup_memory = 256 * 1024;
 bool		weir_synchronous_commit = false;
 int			weir_dead_letter_retention = 7 * 24 * 3600;
 int			weir_probe_timeout = 3000;
+int			weir_task_workers = 2;
+int			weir_task_run_retention = 30 * 24 * 3600;
 int			weir_check_timeout = 600000;
 int			weir_check_sample_rows = 5;
 int			weir_check_retention = 90 * 24 * 3600;
@@ -110,6 +113,22 @@ define_checks(void)
 							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 }
 
+/* Defines what bounds tasks. */
+static void
+define_tasks(void)
+{
+	DefineCustomIntVariable("weir.task_workers",
+							"Sets how many tasks of a database may run at a time.",
+							"Each is a background worker while it runs, as is the database's scheduler while something is due: max_worker_processes must have room for them. Others wait as queued. 0 lets none begin.",
+							&weir_task_workers, 2, 0, WEIR_TASK_SESSIONS,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("weir.task_run_retention",
+							"Sets how long runs of tasks are kept once they are over.",
+							"The scheduler deletes older ones. -1 keeps them for ever.",
+							&weir_task_run_retention, 30 * 24 * 3600, -1, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+}
+
 /* Defines the rest, and keeps others out of our prefix. */
 void
 weir_guc_define(bool preloaded)
@@ -117,6 +136,7 @@ weir_guc_define(bool preloaded)
 	define_batch();
 	define_timeouts();
 	define_workers(preloaded);
+	define_tasks();
 	define_checks();
 	DefineCustomIntVariable("weir.dead_letter_retention",
 							"Sets how long dead letters are kept.",

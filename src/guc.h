@@ -20,6 +20,8 @@ extern int	weir_dedup_memory;	/* kB */
 extern bool weir_synchronous_commit;
 extern int	weir_dead_letter_retention; /* s */
 extern int	weir_probe_timeout; /* ms */
+extern int	weir_task_workers;
+extern int	weir_task_run_retention;	/* s; -1: for ever */
 extern int	weir_check_timeout;	/* ms; 0: none */
 extern int	weir_check_sample_rows;
 extern int	weir_check_retention;	/* s */

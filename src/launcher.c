@@ -13,6 +13,9 @@
  *		                        │ ◀───────────────nudge────────────────┘ │
  *		                        └──▶ worker (worker.c) ◀─────────────────┘
  *
+ * It also starts the schedulers of tasks (task_scheduler.c), where they are rung
+ * for; a census rings where the server's stop has left runs that are not over.
+ *
  * No fault of a database or a stream may end the launcher.
  */
 #include "postgres.h"
@@ -24,6 +27,7 @@
 #include "access/xact.h"
 #include "catalog.h"
 #include "catalog/pg_database.h"
+#include "catalog_task.h"
 #include "compat.h"
 #include "launcher.h"
 #include "miscadmin.h"
@@ -34,6 +38,7 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
+#include "task_shared.h"
 #include "tcop/tcopprot.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
@@ -258,6 +263,8 @@ weir_census_main(Datum arg)
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	weir_shared_set_wanted(dboid, list_wanted());
+	if (weir_catalog_usable() && weir_catalog_task_is_due(true))
+		weir_shared_ring_tasks(dboid);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	weir_shared_census_end();
@@ -376,6 +383,57 @@ tend_slots(void)
 	return next;
 }
 
+/* ---- tasks ---- */
+
+/* Asks the postmaster for the scheduler of a database's tasks. */
+static void
+launch_scheduler(Oid dboid)
+{
+	BackgroundWorker process;
+
+	describe_process(&process, "weir_task_scheduler_main", "pg_weir task scheduler");
+	snprintf(process.bgw_name, BGW_MAXLEN, "pg_weir task scheduler: database %u", dboid);
+	process.bgw_main_arg = ObjectIdGetDatum(dboid);
+	if (!RegisterDynamicBackgroundWorker(&process, NULL))
+		ereport(LOG,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("no process is left to look for tasks in database %u", dboid),
+				 errhint("Increase max_worker_processes.")));
+}
+
+/* Sees that databases have schedulers that were rung for; returns when to look again, or 0. */
+static TimestampTz
+tend_schedulers(void)
+{
+	TimestampTz next = 0;
+
+	for (int i = 0; i < WEIR_TASK_DATABASES; i++)
+	{
+		TimestampTz later = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), SLOT_RETRY_MS);
+		Oid			dboid;
+
+		if (!weir_task_shared_due(i, GetCurrentTimestamp(), &dboid, &next))
+			continue;
+		if (!database_exists(dboid))
+		{
+			weir_task_shared_free(i);
+			continue;
+		}
+		weir_task_shared_postpone(i, later);
+		launch_scheduler(dboid);
+		if (next == 0 || later < next)
+			next = later;
+	}
+	return next;
+}
+
+/* Returns the earlier of two times, of which 0 is never. */
+static TimestampTz
+sooner(TimestampTz a, TimestampTz b)
+{
+	return a == 0 || (b != 0 && b < a) ? b : a;
+}
+
 /* Sleeps until something happens or is due. */
 static void
 sleep_until(TimestampTz due)
@@ -418,6 +476,6 @@ weir_launcher_main(Datum arg)
 		take_rings();
 		begin_census();
 		MemoryContextSwitchTo(TopMemoryContext);
-		sleep_until(tend_slots());
+		sleep_until(sooner(tend_slots(), tend_schedulers()));
 	}
 }

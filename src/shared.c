@@ -17,6 +17,7 @@
 #include "storage/lwlock.h"
 #include "storage/proc.h"
 #include "storage/shmem.h"
+#include "task_shared.h"
 #include "utils/timestamp.h"
 
 #define TRANCHE_NAME "pg_weir"
@@ -72,6 +73,7 @@ shmem_request(void)
 	if (prev_shmem_request_hook)
 		prev_shmem_request_hook();
 	RequestAddinShmemSpace(shared_size());
+	RequestAddinShmemSpace(weir_task_shared_size());
 	RequestNamedLWLockTranche(TRANCHE_NAME, 1);
 }
 
@@ -80,6 +82,7 @@ static void
 shmem_startup(void)
 {
 	bool		found;
+	void	   *tasks;
 
 	if (prev_shmem_startup_hook)
 		prev_shmem_startup_hook();
@@ -92,6 +95,8 @@ shmem_startup(void)
 		shared->lock = &GetNamedLWLockTranche(TRANCHE_NAME)->lock;
 		shared->nslots = weir_max_workers;
 	}
+	tasks = ShmemInitStruct("pg_weir tasks", weir_task_shared_size(), &found);
+	weir_task_shared_init(tasks, shared->lock, found);
 	LWLockRelease(AddinShmemInitLock);
 }
 
@@ -159,6 +164,17 @@ nudge_worker(WeirWorkerSlot *slot)
 	slot->woken = true;
 	if (slot->proc)
 		SetLatch(&slot->proc->procLatch);
+}
+
+/* Asks for the scheduler of a database's tasks. */
+void
+weir_shared_ring_tasks(Oid dboid)
+{
+	if (!shared || !weir_task_shared_ring(dboid))
+		return;
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	nudge_launcher();
+	LWLockRelease(shared->lock);
 }
 
 /* Rings the launcher for one database. */

@@ -81,6 +81,9 @@ extern bool weir_shared_read_slot(int i, WeirWorkerSlot *copy);
 /* Rings the launcher: streams of this database have been started, stopped or altered. Safe after commit (does not throw). */
 extern void weir_shared_ring(Oid dboid);
 
+/* Has the scheduler of a database's tasks look what is due.  Safe after commit. */
+extern void weir_shared_ring_tasks(Oid dboid);
+
 /* Wakes the workers of a stream, so that they look at their definition.  Safe after commit. */
 extern void weir_shared_wake(Oid dboid, Oid stream);
 

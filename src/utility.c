@@ -13,7 +13,9 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "catalog.h"
 #include "catalog/pg_database.h"
+#include "catalog_task.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "compat.h"
@@ -21,6 +23,7 @@
 #include "nodes/parsenodes.h"
 #include "shared.h"
 #include "storage/latch.h"
+#include "task_shared.h"
 #include "tcop/utility.h"
 #include "utility.h"
 #include "utils/syscache.h"
@@ -125,7 +128,7 @@ send_workers_away(Oid dboid)
 
 	if (wait_event == 0)
 		wait_event = weir_wait_event("WeirUtilityFarewell");
-	while (weir_shared_retire(dboid) > 0 && GetCurrentTimestamp() < until)
+	while (weir_shared_retire(dboid) + weir_task_shared_retire(dboid) > 0 && GetCurrentTimestamp() < until)
 	{
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, LOOK_MS, wait_event);
 		ResetLatch(MyLatch);
@@ -138,14 +141,18 @@ send_workers_away(Oid dboid)
 /*
  * Makes the launcher look at this database when the command is over.  Where it
  * is about the extension itself, workers leave before: batches would meet
- * tables that are being altered, and wait for each other with the command.
+ * tables that are being altered, and wait for each other with the command.  What
+ * pg_cron calls goes with the extension.
  */
 static void
 make_way_for_extension(Node *command)
 {
 	weir_wake_at_end();
-	if (!IsA(command, DropOwnedStmt) && superuser())
-		send_workers_away(MyDatabaseId);
+	if (IsA(command, DropOwnedStmt) || !superuser())
+		return;
+	send_workers_away(MyDatabaseId);
+	if (IsA(command, DropStmt) && weir_catalog_usable())
+		weir_catalog_task_drop_tick();
 }
 
 /* Runs the command as it would run without us. */

@@ -20,6 +20,9 @@ static List *to_wake = NIL;
 /* Is the launcher to be rung at the end, whatever that is? */
 static bool ring_at_end = false;
 
+/* Is the scheduler of tasks to be woken at commit? */
+static bool wake_tasks = false;
+
 /* Wakes workers once the transaction that touched their streams has committed. */
 static void
 wake_all(XactEvent event, void *arg)
@@ -35,7 +38,10 @@ wake_all(XactEvent event, void *arg)
 	}
 	if (ring_at_end)
 		weir_shared_ring(MyDatabaseId);
+	if (wake_tasks && event == XACT_EVENT_COMMIT)
+		weir_shared_ring_tasks(MyDatabaseId);
 	ring_at_end = false;
+	wake_tasks = false;
 	to_wake = NIL;				/* its memory goes with the transaction */
 }
 
@@ -68,4 +74,12 @@ weir_wake_at_commit(Oid stream)
 	old = MemoryContextSwitchTo(TopTransactionContext);
 	to_wake = list_append_unique_oid(to_wake, stream);
 	MemoryContextSwitchTo(old);
+}
+
+/* Notes that tasks are to be looked at when this transaction commits. */
+void
+weir_wake_tasks_at_commit(void)
+{
+	watch();
+	wake_tasks = true;
 }

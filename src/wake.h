@@ -18,4 +18,7 @@ extern void weir_wake_at_commit(Oid stream);
 /* Makes the launcher look at this database once this transaction has ended, however it does. */
 extern void weir_wake_at_end(void);
 
+/* Has the scheduler of this database's tasks look what is due once this transaction has committed. */
+extern void weir_wake_tasks_at_commit(void);
+
 #endif							/* WEIR_WAKE_H */

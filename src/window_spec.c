@@ -83,8 +83,8 @@ fixed_shift(const Datum *values, const bool *nulls, int64 step)
 }
 
 /* Returns a time zone by its name. */
-static pg_tz *
-zone_of(const char *name)
+pg_tz *
+weir_window_zone(const char *name)
 {
 	pg_tz	   *zone = pg_tzset(name);
 
@@ -122,7 +122,7 @@ read_calendar(const Datum *values, const bool *nulls, WeirWindow *window)
 		refuse("size", "It must be greater than zero.");
 	window->size_months = size->month;
 	window->size_days = size->day;
-	window->zone = zone_of(nulls[WEIR_SPEC_TIMEZONE] ? "UTC" :
+	window->zone = weir_window_zone(nulls[WEIR_SPEC_TIMEZONE] ? "UTC" :
 						   TextDatumGetCString(values[WEIR_SPEC_TIMEZONE]));
 	if (nulls[WEIR_SPEC_SHIFT])
 		return;

@@ -33,4 +33,7 @@ extern void weir_window_spec_check(const Datum *values, const bool *nulls, WeirW
 /* Returns an interval of fixed length in microseconds; 22023 naming the parameter if it counts months, 22008 if it is too long. */
 extern int64 weir_window_duration(const char *parameter, const Interval *value);
 
+/* Returns a time zone by its name; 22023 if there is none. */
+extern pg_tz *weir_window_zone(const char *name);
+
 #endif							/* WEIR_WINDOW_SPEC_H */

@@ -36,9 +36,27 @@ measure()
 	row "$label" "$(median "${RATES[@]}")" "$(ratios RATES "$base")" "$WAL WAL bytes a message, $MEMORY MB"
 }
 
+# read_once SQL: the milliseconds of a read of one group of those of the aggregate t, which SQL creates; sets READ.
+read_once()
+{
+	local i
+	create_stream drain drain
+	sql -c "$1" >/dev/null
+	sql -c "SELECT weir.start('drain')" >/dev/null
+	await_consumed drain "$MESSAGES"
+	READ=$({
+		echo 'SELECT clock_timestamp() AS t \gset'
+		for i in {1..100}; do
+			echo "SELECT FROM t WHERE bucket = $((i * 9973));"
+		done
+		echo "SELECT round(extract(epoch FROM clock_timestamp() - :'t') * 10, 2);"
+	} | sql | tail -n 1)
+	sql -c "SELECT weir.drop_stream('drain', cascade => true)" >/dev/null
+}
+
 part_aggregate()
 {
-	local pair i plain=() tumble=() ten=()
+	local pair i plain=() tumble=() ten=() million
 	local by_sensor='SELECT sensor_id, avg(temp), max(temp), count(*) FROM drain GROUP BY sensor_id'
 	for ((pair = 1; pair <= PAIRS; pair++)); do
 		drain_once drain "$MESSAGES" "$MESSAGES"
@@ -47,6 +65,9 @@ part_aggregate()
 	row 'drain, before the next' "$(median "${plain[@]}")" 1.00
 	measure '  + tumble of a minute by sensor' plain "$(create t "$by_sensor" "weir.tumble('1 minute')")"
 	tumble=("${RATES[@]}")
+	open_snapshot
+	measure '  the same under an old snapshot, to that' tumble "$(create t "$by_sensor" "weir.tumble('1 minute')")"
+	close_snapshot
 	measure '  + tumble of 10 minutes by sensor' plain "$(create t "$by_sensor" "weir.tumble('10 minutes')")"
 	measure '  + hop of 1 hour by 10 minutes by sensor, to that' RATES "$(create t "$by_sensor" "weir.hop('1 hour', '10 minutes')")"
 	for i in 1 2 3 4 5 6 7 8 9 10; do
@@ -54,6 +75,12 @@ part_aggregate()
 			"weir.tumble('$i minutes')")")
 	done
 	measure '  + ten aggregates, to one' tumble "${ten[@]}"
-	measure '  + a million groups at random' plain \
-		"$(create t "SELECT hashtext(event_id::text) & 1048575 AS bucket, count(*), sum(temp) FROM drain GROUP BY 1" NULL)"
+	million=$(create t "SELECT hashtext(event_id::text) & 1048575 AS bucket, count(*), sum(temp) FROM drain GROUP BY 1" NULL)
+	measure '  + a million groups at random' plain "$million"
+	read_once "$million"
+	say "one of a million groups is read in $READ ms"
+	TABLE+=("$(printf '%-50s %10s' '  one of these groups read, ms' "$READ")")
+	measure '  + sessions of 100,000 users' plain \
+		"$(create t "SELECT hashtext(event_id::text) % 50000 AS person, count(*), max(temp) FROM drain GROUP BY 1" \
+			"weir.session('1 minute')")"
 }

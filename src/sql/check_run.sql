@@ -186,7 +186,7 @@ COMMENT ON FUNCTION weir_internal.drop_check(oid, text, text) IS 'does what weir
 CREATE FUNCTION weir.run_checks(name text DEFAULT NULL, target regclass DEFAULT NULL, tag text DEFAULT NULL) RETURNS SETOF weir.check_results
 LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_door';
 COMMENT ON FUNCTION weir.run_checks(text, regclass, text) IS
-'Runs checks one after the other, keeps and returns their results: the one of that name (42704 if there is none), those on a table, those with a tag, or all; of those whose owner''s rights the caller has, and which are enabled (one that is named and is not: skipped). Each runs as its owner, is one statement and sees one snapshot, takes at most weir.check_timeout, and takes no locks that writers wait for. One that raises an error has status error, and the others go on.';
+'Runs checks one after the other, keeps and returns their results: the one of that name (42704 if there is none), those on a table, those with a tag, or all; of those whose owner''s rights the caller has, and which are enabled (one that is named and is not: skipped). Each runs as its owner, is one statement and sees one snapshot, takes at most weir.check_timeout, and takes no locks that writers wait for. One that raises an error has status error, and the others go on. In a task, one of severity error that fails, or raises, fails the task''s run, whose results are kept.';
 
 CREATE FUNCTION weir_internal.run_checks(caller oid, caller_path text, name text, target regclass, tag text) RETURNS SETOF weir.check_results
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -213,6 +213,9 @@ BEGIN
             VALUES (r.run_id, r.check_name, r.owner, r.target, r.column_name, r.status, r.observed, r.expected, r.failed_rows,
                 r.total_rows, r.sample, r.sample_of, r.duration, r.run_at, r.kind, r.severity, r.group_key, r.sqlstate, r.message);
             RETURN NEXT weir_internal.check_show(r);
+            IF r.status IN ('fail', 'error') AND r.severity = 'error' THEN
+                PERFORM weir_internal.fail_task(format('check "%s" has status %s', r.check_name, r.status));
+            END IF;
         END LOOP;
         PERFORM weir_internal.check_alert(d, results);
     END LOOP;

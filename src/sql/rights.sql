@@ -4,7 +4,7 @@
 GRANT USAGE ON SCHEMA weir TO PUBLIC;
 GRANT SELECT ON weir.catalog, weir.status, weir.stream_stats, weir.gaps, weir.remembered_ids, weir.dead_letters, weir.late_events,
     weir.derived, weir.expectation_stats, weir.expectation_changes,
-    weir.aggregate_errors, weir.alerts, weir.alert_rules,
+    weir.aggregate_errors, weir.alerts, weir.alert_rules, weir.tasks, weir.task_runs,
     weir.checks, weir.check_results, weir.quality, weir.quality_history TO PUBLIC;
 
 -- Internal: reached through the views (as their owner) and the event triggers.

@@ -42,6 +42,8 @@ INSERT INTO api VALUES
     ('purge_alerts(older_than interval DEFAULT ''90 days''::interval) → bigint'),
     ('replay_dead_letters(stream regclass, filter text DEFAULT NULL::text, transform text DEFAULT NULL::text, OUT replayed bigint, OUT applied bigint, OUT failed bigint) → record'),
     ('resolve_alert(id bigint) → void'),
+    ('run_task(name text, interval_start timestamp with time zone DEFAULT NULL::timestamp with time zone, interval_end timestamp with time zone DEFAULT NULL::timestamp with time zone, downstream boolean DEFAULT true) → bigint'),
+    ('backfill(task text, interval_start timestamp with time zone, interval_end timestamp with time zone, max_active integer DEFAULT 1, reprocess text DEFAULT ''none''::text) → bigint'),
     ('seek(stream regclass, seek_to text, reset boolean DEFAULT false) → void'),
     ('session(gap interval) → weir.window_spec'),
     ('start(stream regclass) → void'),

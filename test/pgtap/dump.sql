@@ -10,7 +10,7 @@ SELECT c.relname::text AS name, e.extcondition[o.n] AS condition
 FROM pg_extension e, unnest(e.extconfig) WITH ORDINALITY o (oid, n) JOIN pg_class c ON c.oid = o.oid
 WHERE e.extname = 'pg_weir';
 SELECT ok(EXISTS (SELECT FROM dumped d WHERE d.name = t), t || ' is dumped')
-FROM unnest('{stream,stream_partition,chunk,chunk_checkpoint,verdict,staging_marker,refill,gap,dead_letter,dead_letter_id_seq,dedup_block}'::text[]) t;
+FROM unnest('{stream,stream_partition,chunk,chunk_checkpoint,verdict,staging_marker,refill,gap,dead_letter,dead_letter_id_seq,dedup_block,task,task_run,task_run_id}'::text[]) t;
 SELECT is_empty($$ SELECT name, condition FROM dumped WHERE condition <> '' $$, 'and whole');
 -- A table that is added later needs a decision: dumped, or named here with the reason.
 SELECT is_empty($$
