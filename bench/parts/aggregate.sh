@@ -26,7 +26,8 @@ create()
 # measure LABEL BASE SQL...: adds a row with the ratio to the rates in the array BASE; sets RATES.
 measure()
 {
-	local label=$1 base=$2 pair
+	local label=$1 base=$2 pair before=("${RATES[@]}")
+	[ "$base" != RATES ] || base=before
 	shift 2
 	RATES=()
 	for ((pair = 1; pair <= PAIRS; pair++)); do
