@@ -147,6 +147,7 @@ SELECT * FROM weir.ingest('big', numbered(2001, 5000));
 SELECT * FROM weir.ingest('big', numbered(4001, 7000));
 SELECT * FROM weir.ingest('big', numbered(1, 9000));
 SELECT count(*), count(DISTINCT id), sum(nr) FROM big;
+SELECT stream, ids, blocks, bytes > 16 * ids AS enough FROM weir.remembered_ids WHERE stream IN ('big', 'd') ORDER BY 1;
 RESET weir.dedup_memory;
 SELECT * FROM weir.ingest('big', numbered(1, 9001));
 -- a new session knows what others know

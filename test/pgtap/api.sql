@@ -81,7 +81,7 @@ SELECT has_column('weir', 'status', c, 'status has ' || c)
 FROM unnest('{stream_schema,stream,worker,state,since,last_error,next_try,watermark,held_back_by}'::name[]) c;
 SELECT has_column('weir', 'stream_stats', c, 'stream_stats has ' || c)
 FROM unnest('{stream_schema,stream,partition,consumed,staged,duplicate,dead_lettered,dropped,skipped,replayed,late,applied_offset,lag,gap}'::name[]) c;
-SELECT has_view('weir', v, 'view ' || v) FROM unnest('{status,stream_stats,gaps,dead_letters,catalog}'::name[]) v;
+SELECT has_view('weir', v, 'view ' || v) FROM unnest('{status,stream_stats,gaps,remembered_ids,dead_letters,catalog}'::name[]) v;
 SELECT columns_are('weir', 'expectation_stats', '{stream_schema,stream,name,expression,on_violation,passed,failed,last_failed_at,last_failed_partition,last_failed_offset,created_at}'::name[]);
 SELECT columns_are('weir', 'expectation_changes', '{stream_schema,stream,name,change,expression,on_violation,offsets,changed_at,changed_by}'::name[]);
 SELECT columns_are('weir', 'gaps', '{stream_schema,stream,partition,from_offset,to_offset,offsets,cause,recorded_at,recorded_by,void_since}'::name[]);

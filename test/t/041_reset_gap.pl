@@ -64,6 +64,7 @@ sub make_stream
 	$box->sql(qq{
 		SELECT weir.create_stream('$name', columns => 'n bigint NOT NULL, ts timestamptz CHECK (ts IS NOT NULL)',
 			server => 'kafka', topic => 'readings', event_time => 'ts', time_unit => 'ms', max_out_of_orderness => '5 s',
+			event_id => '{n}', dedup_ttl => '1 hour',
 			tombstones => 'skip', retention => '1 hour', start_from => '$start_from' $more)});
 }
 
