@@ -165,7 +165,8 @@ SELECT send('on1', '2026-01-09 00:00', 1), send('on2', '2026-01-03 03:00', 0);
 -- now and then, in a batch
 DO $$
 BEGIN
-    WHILE EXISTS (SELECT FROM weir_internal.d_ids WHERE slice_end <= '2026-01-02 03:00') LOOP
+    FOR i IN 1 .. 600 LOOP
+        EXIT WHEN NOT EXISTS (SELECT FROM weir_internal.d_ids WHERE slice_end <= '2026-01-02 03:00');
         COMMIT;
         PERFORM pg_sleep(0.05);
         PERFORM send('on3', '2026-01-03 03:00', 0);
