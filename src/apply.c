@@ -390,9 +390,13 @@ prepare_guarded(WeirApply *apply, int to, int *next, int *nrows)
 
 /* Counts a message as a duplicate that was taken for a row to stage. */
 static void
-count_duplicate(WeirApply *apply, const WeirMessage *message)
+count_duplicate(WeirApply *apply, const WeirMessage *message, const WeirDedupEvent *event)
 {
 	WeirProgress *progress = &work_of(apply, message->partition)->progress;
+
+	/* what is refused after it does not go back behind the watermark that it has moved */
+	if (weir_eventtime_advance(&apply->runtime->eventtime, event->watermark, event->event_time) > event->watermark)
+		weir_streak_end(apply->streak);
 
 	if (apply->replay)
 	{
@@ -420,7 +424,7 @@ drop_duplicates(WeirApply *apply, int nrows)
 
 		if (rt->events[i].duplicate)
 		{
-			count_duplicate(apply, rt->messages[i]);
+			count_duplicate(apply, rt->messages[i], &rt->events[i]);
 			continue;
 		}
 		rt->slots[i] = rt->slots[kept];
