@@ -22,6 +22,7 @@ SQL_PIECES = \
 	src/sql/upsert.sql \
 	src/sql/alert.sql \
 	src/sql/status.sql \
+	src/sql/alert_stream.sql \
 	src/sql/check.sql \
 	src/sql/check_kind.sql \
 	src/sql/check_statistics.sql \

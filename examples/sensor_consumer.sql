@@ -1,5 +1,5 @@
 -- The sensor consumer: what is often a loop in Python that reads Kafka,
--- converts, and inserts row by row.  Here it is a trigger.
+-- converts, and inserts row by row.  Here it is one query.
 --
 -- Messages have the time as seconds since 1970 and no id of their own.  Kept
 -- are readings with a humidity above 50, in degrees Fahrenheit.
@@ -20,19 +20,11 @@ SELECT weir.create_stream('sensor_data',
     columns => 'sensor_id int, temp float8, humidity float8, ts timestamptz',
     time_unit => 's', event_time => 'ts');
 
--- Once for each batch, which is one row when the topic is calm and thousands
--- when it is not.
-CREATE FUNCTION keep_humid() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    INSERT INTO readings
-    SELECT sensor_id, temp * 9 / 5 + 32, humidity, ts FROM batch WHERE humidity > 50;
-    RETURN NULL;
-END
-$$;
-
-CREATE TRIGGER keep_humid AFTER INSERT ON sensor_data
-    REFERENCING NEW TABLE AS batch
-    FOR EACH STATEMENT EXECUTE FUNCTION keep_humid();
+-- What this gives of each batch is appended to the table: one row when the
+-- topic is calm, thousands when it is not.
+SELECT weir.create_transform('keep_humid',
+    'SELECT sensor_id, temp * 9 / 5 + 32 AS temp_f, humidity, ts FROM sensor_data WHERE humidity > 50',
+    into_table => 'readings');
 
 -- weir.ingest takes payloads from any session through the path that Kafka's
 -- take: for tests like this one, and for other sources.

@@ -396,3 +396,34 @@ SELECT * FROM levels ORDER BY l;
 DROP TABLE kept CASCADE;
 DROP TABLE lookup;
 DROP TYPE spot, shade, level;
+
+-- Before the first event running totals are what the plain query gives.
+CREATE SERVER nowhere FOREIGN DATA WRAPPER weir_kafka OPTIONS ("bootstrap.servers" 'localhost:1');
+SELECT weir.create_stream('nothing', 'v int, n numeric, f float8, ts timestamptz', event_time => 'ts', server => 'nowhere', topic => 't');
+CREATE TABLE plain (name text, query text);
+INSERT INTO plain VALUES
+    ('t_all', 'SELECT count(*), sum(v) AS s, avg(n) AS a, stddev(f) AS d, max(v) AS m, count(DISTINCT v) AS u, coalesce(sum(n), 0) + 1 AS e, bool_and(v > 1) AS b, corr(v, f) AS c FROM nothing'),
+    ('t_having', 'SELECT sum(v) AS s FROM nothing HAVING count(*) > 0'),
+    ('t_empty', 'SELECT count(v) AS s FROM nothing HAVING count(*) = 0'),
+    ('t_grouped', 'SELECT v, count(*) FROM nothing GROUP BY v'),
+    ('t_never', 'SELECT count(*), min(ts) FROM nothing WHERE v < 0');
+SELECT weir.create_continuous_aggregate(name, query, backfill => name <> 't_never') FROM plain;
+CREATE FUNCTION beside() RETURNS TABLE (name text, shown text, query text) LANGUAGE plpgsql AS $$
+BEGIN
+    FOR name, query IN SELECT * FROM plain p ORDER BY p.name LOOP
+        EXECUTE format('SELECT (SELECT json_agg(r ORDER BY r::text) FROM %I r)::text, (SELECT json_agg(r ORDER BY r::text) FROM (%s) r)::text', name, query) INTO shown, query;
+        RETURN NEXT;
+    END LOOP;
+END
+$$;
+SELECT * FROM beside();
+SELECT p.name, v.* FROM plain p, weir.verify(name::regclass) v;
+SELECT accepted FROM weir.ingest('nothing', ARRAY['{"v": 4, "n": 2.5, "f": 1, "ts": "2026-01-01T00:00:00Z"}', '{"v": 5, "n": 1, "f": 2, "ts": "2026-01-01T00:00:00Z"}']);
+SELECT name, shown, shown IS NOT DISTINCT FROM query AS same FROM beside();
+SELECT p.name, v.* FROM plain p, weir.verify(name::regclass) v;
+SELECT weir.seek('nothing', 'earliest', reset => true);
+SELECT name, shown, shown IS NOT DISTINCT FROM query AS same FROM beside();
+DROP TABLE nothing CASCADE;
+DROP SERVER nowhere;
+DROP TABLE plain;
+DROP FUNCTION beside;

@@ -54,6 +54,14 @@ SELECT dead_lettered FROM weir.ingest('orders', '{"order_id": 12, "shop": "a", "
 SELECT kafka_offset, message, object_name FROM weir.dead_letters ORDER BY id DESC LIMIT 1;
 SELECT * FROM total;
 
+-- The latest row of each key, too.
+SELECT weir.create_upsert('latest', 'SELECT shop, order_id, ts FROM clean', key => '{shop}');
+SELECT accepted FROM weir.ingest('orders', ARRAY[
+    '{"order_id": 121, "shop": "b", "items": [], "ts": "2026-01-01T00:01:34Z"}',
+    '{"order_id": 120, "shop": "B", "items": [], "ts": "2026-01-01T00:01:33Z"}']);
+SELECT shop, order_id FROM latest ORDER BY shop;
+SELECT * FROM weir.verify('latest');
+
 -- What begins later begins with the rows that are there.
 SELECT weir.create_continuous_aggregate('skus', 'SELECT sku, count(*) AS n FROM items GROUP BY sku', weir.hop('2 minutes', '1 minute'));
 SELECT window_start, sku, n, is_final FROM skus ORDER BY 1, 2;

@@ -147,6 +147,7 @@ SELECT * FROM weir.ingest('big', numbered(2001, 5000));
 SELECT * FROM weir.ingest('big', numbered(4001, 7000));
 SELECT * FROM weir.ingest('big', numbered(1, 9000));
 SELECT count(*), count(DISTINCT id), sum(nr) FROM big;
+SELECT stream, ids, blocks, bytes > 16 * ids AS enough FROM weir.remembered_ids WHERE stream IN ('big', 'd') ORDER BY 1;
 RESET weir.dedup_memory;
 SELECT * FROM weir.ingest('big', numbered(1, 9001));
 -- a new session knows what others know
@@ -164,7 +165,8 @@ SELECT send('on1', '2026-01-09 00:00', 1), send('on2', '2026-01-03 03:00', 0);
 -- now and then, in a batch
 DO $$
 BEGIN
-    WHILE EXISTS (SELECT FROM weir_internal.d_ids WHERE slice_end <= '2026-01-02 03:00') LOOP
+    FOR i IN 1 .. 600 LOOP
+        EXIT WHEN NOT EXISTS (SELECT FROM weir_internal.d_ids WHERE slice_end <= '2026-01-02 03:00');
         COMMIT;
         PERFORM pg_sleep(0.05);
         PERFORM send('on3', '2026-01-03 03:00', 0);

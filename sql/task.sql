@@ -1,5 +1,5 @@
 -- Tasks: SQL on a schedule or after other SQL.  What runs them is in
--- test/t/200_tasks.pl; this is what they are.
+-- test/t/210_tasks.pl; this is what they are.
 SET timezone = 'UTC';
 \set SHOW_CONTEXT never
 SET client_min_messages = error;        -- pg_cron is in another database, which is said once below
@@ -139,6 +139,27 @@ SET LOCAL client_min_messages = notice;
 SELECT weir.backfill('extract', '2024-01-01 00:10', '2024-01-01 04:00') IS NOT NULL AS again;
 SELECT count(*) FROM weir.task_runs WHERE task = 'extract';
 SELECT weir.backfill('extract', '2024-01-01 00:10', '2024-01-01 00:50') IS NOT NULL AS nothing;
+ROLLBACK;
+
+-- What a trigger rule says of three tasks before it, so many of which succeeded, failed, were skipped.
+SELECT rule, string_agg(coalesce(weir_internal.trigger_verdict(rule, 3, ok, bad, skipped), '-'), ' ' ORDER BY n) AS "0/0/0 1/0/0 0/1/0 0/0/1 3/0/0 0/3/0 0/0/3 2/1/0 2/0/1 1/1/1"
+FROM unnest('{all_success,all_done,one_failed,one_success,none_failed,all_failed}'::text[]) WITH ORDINALITY r (rule, o),
+    (VALUES (1, 0, 0, 0), (2, 1, 0, 0), (3, 0, 1, 0), (4, 0, 0, 1), (5, 3, 0, 0), (6, 0, 3, 0), (7, 0, 0, 3), (8, 2, 1, 0), (9, 2, 0, 1), (10, 1, 1, 1)) v (n, ok, bad, skipped)
+GROUP BY rule, o ORDER BY o;
+
+-- Delays grow by backoff, up to max_retry_delay; then it has failed.
+BEGIN;
+SELECT weir.create_task('backs off', 'SELECT 1', retries => 4, retry_delay => '1 minute', backoff => 3, max_retry_delay => '10 minutes', on_failure => 'SELECT 2');
+SELECT weir.run_task('backs off') AS run \gset
+CREATE FUNCTION attempts(run bigint) RETURNS TABLE (attempt int, state text, delay interval, on_failure boolean) LANGUAGE plpgsql AS $$
+BEGIN
+    FOR i IN 1..5 LOOP
+        UPDATE weir_internal.task_run r SET state = 'running', activity = 'command', attempt = i WHERE r.run_id = run;
+        PERFORM weir_internal.task_break(run, 'command', i, '22012', 'division by zero');
+        RETURN QUERY SELECT r.attempt, r.state, r.due_at - r.ended_at, r.failure_due FROM weir_internal.task_run r WHERE r.run_id = run;
+    END LOOP;
+END $$;
+SELECT * FROM attempts(:run);
 ROLLBACK;
 
 -- What is refused.

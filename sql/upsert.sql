@@ -216,6 +216,34 @@ SET client_min_messages = warning;
 DROP TABLE orders CASCADE;
 RESET client_min_messages;
 
+-- An event_id that is the key lets nothing but the first event of each pass.
+SELECT weir.create_stream('once', 'id int, v int, version int', event_id => '{id}', dedup_ttl => '1 hour');
+SELECT weir.create_upsert('first', 'SELECT id, v FROM once', '{id}');
+SELECT accepted, duplicate FROM weir.ingest('once', ARRAY['{"id": 1, "v": 1}', '{"id": 1, "v": 2}'], kafka_timestamp => s(0));
+SELECT id, v FROM first;
+SELECT weir.create_stream('twice', 'id int, v int, version int', event_id => '{id,version}', dedup_ttl => '1 hour');
+SELECT weir.create_upsert('last', 'SELECT id, v FROM twice', '{id}');
+SET client_min_messages = warning;
+DROP TABLE once, twice CASCADE;
+RESET client_min_messages;
+
+-- Chains: an upsert over the table of a transform.
+SELECT weir.create_stream('raw', 'id int, f numeric, ts timestamptz', event_time => 'ts');
+SELECT weir.create_transform('clean', 'SELECT id, round((f - 32) / 1.8, 1) AS c, ts FROM raw WHERE f IS NOT NULL');
+SELECT weir.create_upsert('clean_latest', 'SELECT id, c FROM clean', '{id}', tombstone_ttl => '1 minute', delete_when => 'c < 0');
+SELECT accepted, dead_lettered FROM weir.ingest('raw', ARRAY[
+    jsonb_build_object('id', 1, 'f', 50, 'ts', s(1)), jsonb_build_object('id', 1, 'f', 68, 'ts', s(3)),
+    jsonb_build_object('id', 1, 'f', 59, 'ts', s(2)), jsonb_build_object('id', 1, 'ts', s(9)),
+    jsonb_build_object('id', 2, 'f', 0, 'ts', s(4)), jsonb_build_object('id', NULL, 'f', 0, 'ts', s(4))]);
+SELECT id, c FROM clean_latest;
+SELECT count(*) FROM clean;
+SELECT message, object_name FROM weir.dead_letters WHERE stream = 'raw';
+SELECT * FROM weir.verify('clean_latest');
+SET client_min_messages = warning;
+DROP TABLE raw CASCADE;
+RESET client_min_messages;
+SELECT relname FROM pg_class WHERE relkind IN ('r', 'v') AND (relname LIKE 'upsert\_%' OR relname LIKE 'clean%');
+
 --
 -- Keys that are equal and not the same; names that need quotes
 --

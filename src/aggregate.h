@@ -66,6 +66,9 @@ extern PlannedStmt *weir_aggregate_plan_for(WeirAggregate *aggregate, int64 rows
 /* Takes a batch in: the rows of a transition table, and what is known of their span. */
 extern void weir_aggregate_take_batch(WeirAggregate *aggregate, Tuplestorestate *batch, WeirSpan span);
 
+/* Begins running totals of everything, which have a row before there is any event. */
+extern void weir_aggregate_begin_totals(WeirAggregate *aggregate);
+
 /* Takes in the rows that its source has.  The caller keeps batches out. */
 extern void weir_aggregate_backfill(WeirAggregate *aggregate);
 

@@ -13,6 +13,7 @@
 #include "aggregate.h"
 #include "catalog.h"
 #include "executor/tuptable.h"
+#include "miscadmin.h"
 #include "settings.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -252,6 +253,19 @@ weir_aggregate_take_batch(WeirAggregate *aggregate, Tuplestorestate *batch, Weir
 	weir_settings_leave(settings);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
+}
+
+/* Begins running totals of everything, which have a row before there is any event, as the plain query has. */
+void
+weir_aggregate_begin_totals(WeirAggregate *aggregate)
+{
+	Tuplestorestate *nothing;
+
+	if (aggregate->row->window.kind != WEIR_WINDOW_NONE || aggregate->keys->n > 0)
+		return;
+	nothing = tuplestore_begin_heap(false, false, work_mem);
+	weir_aggregate_take_batch(aggregate, nothing, (WeirSpan) {false});
+	tuplestore_end(nothing);
 }
 
 static void

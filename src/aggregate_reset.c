@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "aggregate.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
@@ -32,10 +33,13 @@ weir_aggregate_reset(Oid stream)
 
 	foreach(cell, weir_catalog_aggregates(stream, false))
 	{
-		WeirAggregateRow *row = weir_catalog_load_aggregate(WEIR_AGGREGATE_VIEW, lfirst_oid(cell));
+		WeirAggregate *aggregate = weir_aggregate_get(WEIR_AGGREGATE_VIEW, lfirst_oid(cell));
 
-		weir_catalog_reset_aggregate(row);
-		if (OidIsValid(row->results))
-			empty_results(row->results);
+		weir_catalog_reset_aggregate(aggregate->row);
+		if (OidIsValid(aggregate->row->results))
+			empty_results(aggregate->row->results);
+		CommandCounterIncrement();
+		weir_aggregate_begin_totals(aggregate);
+		weir_aggregate_release(aggregate);
 	}
 }

@@ -117,6 +117,7 @@ begin(const WeirAggregateRow *row, bool backfill)
 	WeirOwnerSession session;
 
 	weir_owner_enter(stream->owner, stream->search_path, &session);
+	weir_aggregate_begin_totals(aggregate);
 	if (backfill)
 		weir_aggregate_backfill(aggregate);
 	if (row->window.kind != WEIR_WINDOW_NONE)

@@ -107,6 +107,26 @@ read_options(FunctionCallInfo fcinfo, WeirUpsertRow *row)
 				 errmsg("parameter \"tombstone_ttl\" must not be negative")));
 }
 
+/* Warns where the stream lets only the first event of each key pass. */
+static void
+check_event_id(const WeirUpsertRow *row, Query *query, const WeirSource *source)
+{
+	WeirStream *stream = weir_catalog_load_stream(source->stream, false);
+	ListCell   *cell;
+
+	if (stream->event_id == NIL || source->relid != source->stream)
+		return;
+	foreach(cell, stream->event_id)
+	{
+		if (!weir_upsert_key_has(query, source, row->key, lfirst(cell)))
+			return;
+	}
+	ereport(WARNING,
+			(errmsg("the key contains the event_id of stream \"%s\": later events of a key are duplicates, and change nothing",
+					stream->name),
+			 errhint("An event_id tells one event from another, such as key and version; create the stream with such a one, or without.")));
+}
+
 /* Checks what options mean to this query. */
 static void
 check_options(const WeirUpsertRow *row, const Query *query, const WeirUpsertSpec *spec)
@@ -162,6 +182,7 @@ define_query(FunctionCallInfo fcinfo, const WeirPlace *place, Query *query, Weir
 
 	(void) weir_upsert_query_check(query, source->relid, place->name);
 	check_options(row, query, &spec);
+	check_event_id(row, query, source);
 	text = weir_upsert_query_extend(query, &spec);
 	if (target != NULL)
 		table_close(target, NoLock);

@@ -308,12 +308,13 @@ prepare_message(WeirApply *apply, const WeirMessage *message, int row)
 	}
 	weir_span_add(&apply->span, event_time, watermark);
 	count_violations(apply, message, true);
+	/* a replayed one, too: its row leaves with its child, and windows it is in are not covered then */
+	progress->seen = Max(progress->seen, event_time);
 	if (apply->replay)
 		progress->replayed++;
 	else
 	{
 		progress->staged++;
-		progress->seen = Max(progress->seen, event_time);
 		progress->watermark = weir_eventtime_advance(&rt->eventtime, watermark, event_time);
 	}
 	rt->messages[row] = message;
@@ -389,9 +390,13 @@ prepare_guarded(WeirApply *apply, int to, int *next, int *nrows)
 
 /* Counts a message as a duplicate that was taken for a row to stage. */
 static void
-count_duplicate(WeirApply *apply, const WeirMessage *message)
+count_duplicate(WeirApply *apply, const WeirMessage *message, const WeirDedupEvent *event)
 {
 	WeirProgress *progress = &work_of(apply, message->partition)->progress;
+
+	/* what is refused after it does not go back behind the watermark that it has moved */
+	if (weir_eventtime_advance(&apply->runtime->eventtime, event->watermark, event->event_time) > event->watermark)
+		weir_streak_end(apply->streak);
 
 	if (apply->replay)
 	{
@@ -419,7 +424,7 @@ drop_duplicates(WeirApply *apply, int nrows)
 
 		if (rt->events[i].duplicate)
 		{
-			count_duplicate(apply, rt->messages[i]);
+			count_duplicate(apply, rt->messages[i], &rt->events[i]);
 			continue;
 		}
 		rt->slots[i] = rt->slots[kept];

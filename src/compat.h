@@ -23,8 +23,12 @@
 #include "commands/explain_format.h"
 #include "commands/explain_state.h"
 #endif
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
 #include "executor/execdesc.h"
 #include "executor/executor.h"
+#include "optimizer/optimizer.h"
 #include "optimizer/optimizer.h"
 #include "pgstat.h"
 #include "storage/latch.h"
@@ -46,6 +50,31 @@
 #define weir_is_owner(relid, roleid) pg_class_ownercheck(relid, roleid)
 #define weir_is_database_owner(dboid, roleid) pg_database_ownercheck(dboid, roleid)
 #endif
+
+/* Is this process a background worker? */
+#if PG_VERSION_NUM >= 170000
+#define weir_is_background_worker() AmBackgroundWorkerProcess()
+#else
+#define weir_is_background_worker() IsBackgroundWorker
+#endif
+
+/*
+ * Lets expressions of an analysed query say themselves what they group by.
+ * From 18 on they say it by way of a range table entry, the last one.
+ */
+static inline void
+weir_flatten_groups(Query *query)
+{
+#if PG_VERSION_NUM >= 180000
+	if (!query->hasGroupRTE)
+		return;
+	query->targetList = (List *) flatten_group_exprs(NULL, query, (Node *) query->targetList);
+	query->havingQual = flatten_group_exprs(NULL, query, query->havingQual);
+	query->hasGroupRTE = false;
+	if (llast_node(RangeTblEntry, query->rtable)->rtekind == RTE_GROUP)
+		query->rtable = list_truncate(query->rtable, list_length(query->rtable) - 1);
+#endif
+}
 
 /* Enters a row into its table's indexes. */
 static inline List *

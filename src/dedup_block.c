@@ -12,6 +12,7 @@
  */
 #include "postgres.h"
 
+#include "compat.h"
 #include "dedup_block.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"

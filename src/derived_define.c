@@ -17,6 +17,7 @@
 #include "catalog_aggregate.h"
 #include "commands/tablecmds.h"
 #include "commands/view.h"
+#include "compat.h"
 #include "derived_define.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -155,6 +156,7 @@ weir_define_query_of(Oid view)
 	Relation	rel = table_open(view, AccessShareLock);
 	Query	   *query = copyObject(get_view_query(rel));
 
+	weir_flatten_groups(query);
 	table_close(rel, NoLock);
 	return query;
 }

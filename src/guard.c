@@ -8,6 +8,7 @@
 #include "access/table.h"
 #include "catalog.h"
 #include "catalog_aggregate.h"
+#include "catalog_alert.h"
 #include "catalog_upsert.h"
 #include "catalog_transform.h"
 #include "catalog/pg_inherits.h"
@@ -116,6 +117,7 @@ weir_follow_ddl(PG_FUNCTION_ARGS)
 	give_all(weir_catalog_aggregate_relations(relid), owner);
 	give_all(weir_catalog_upsert_relations(relid), owner);
 	give_all(weir_catalog_transform_relations(relid), owner);
+	give_all(weir_catalog_alert_relations(relid), owner);
 	table_close(relation, NoLock);
 	weir_chunk_copy_indexes(relid);
 	PG_RETURN_VOID();

@@ -394,6 +394,7 @@ launch_scheduler(Oid dboid)
 	describe_process(&process, "weir_task_scheduler_main", "pg_weir task scheduler");
 	snprintf(process.bgw_name, BGW_MAXLEN, "pg_weir task scheduler: database %u", dboid);
 	process.bgw_main_arg = ObjectIdGetDatum(dboid);
+	process.bgw_notify_pid = MyProcPid;
 	if (!RegisterDynamicBackgroundWorker(&process, NULL))
 		ereport(LOG,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),

@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "compat.h"
 #include "port/pg_bswap.h"
 #include "store_page.h"
 

@@ -16,6 +16,10 @@
 #include "storage/lwlock.h"
 #include "storage/proc.h"
 #include "task_shared.h"
+#include "utils/timestamp.h"
+
+/* Before another scheduler takes the place of one that has died. */
+#define PAUSE_MS 1000
 
 typedef struct TaskSlot
 {
@@ -151,13 +155,17 @@ weir_task_shared_free(int i)
 	LWLockRelease(state->lock);
 }
 
-/* Forgets the scheduler that is leaving. */
+/* Forgets the scheduler that is leaving; where it was not its own will, another one is to come. */
 static void
 detach_scheduler(int code, Datum arg)
 {
 	LWLockAcquire(state->lock, LW_EXCLUSIVE);
 	if (my_slot != NULL && my_slot->scheduler == MyProc)
+	{
 		my_slot->scheduler = NULL;
+		my_slot->rung = !my_slot->retired;
+		my_slot->start_after = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), PAUSE_MS);
+	}
 	LWLockRelease(state->lock);
 }
 

@@ -47,12 +47,14 @@ typedef struct Writer
 	TimestampTz least;			/* event time */
 } Writer;
 
-/* The table that is being written into, and how deep in triggers we are. */
-static struct
+/* A table that is being written into, and how deep in triggers we are. */
+typedef struct Writing
 {
 	Oid			relid;
 	int			depth;
-}			writing = {InvalidOid, 0};
+} Writing;
+
+static Writing writing = {InvalidOid, 0};
 
 static int
 trigger_depth(void)
@@ -288,7 +290,7 @@ write_by_executor(WeirTransform *transform, PlannedStmt *plan, Tuplestorestate *
 TimestampTz
 weir_transform_write(WeirTransform *transform, PlannedStmt *plan, Tuplestorestate *batch)
 {
-	typeof(writing) outer = writing;
+	Writing		outer = writing;
 	TimestampTz least = DT_NOBEGIN;
 
 	writing.relid = transform->row->target;

@@ -27,9 +27,8 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/nbtree.h"
-#include "access/table.h"
+#include "access/xact.h"
 #include "catalog.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
@@ -388,6 +387,21 @@ register_rows(const WeirMerger *merger, Tuplestorestate *rows)
 		elog(ERROR, "could not register rows: %s", SPI_result_code_string(rc));
 }
 
+/*
+ * Refuses a transaction that may not see deletes which others have committed:
+ * no conflict of rows would tell.
+ */
+static void
+check_isolation(const WeirUpsertRow *row)
+{
+	if (row->owns_target && OidIsValid(row->positions) && IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("table \"%s\", which remembers deletes, takes events at isolation level READ COMMITTED alone",
+						get_rel_name(row->target)),
+				 errhint("Begin the transaction with that level, or set default_transaction_isolation.")));
+}
+
 /* What is to be written. */
 typedef struct Merge
 {
@@ -443,6 +457,7 @@ weir_merger_merge(WeirMerger *merger, Tuplestorestate *rows, bool deletes)
 	Merge		work = {merger, rows, deletes};
 	int			level = NewGUCNestLevel();
 
+	check_isolation(row);
 	if (OidIsValid(row->positions))
 		(void) weir_fence_upsert(row->target, deletes && row->owns_target, true);
 	look_up_by_key();

@@ -100,14 +100,14 @@ find_source(const Query *query, Oid relid)
 	return 0;
 }
 
-/* Is an expression nothing but the source's event time?  A column of a join stands for one of a table. */
+/* Is an expression nothing but a column of the source?  A column of a join stands for one of a table. */
 static bool
-is_event_time(Query *query, const WeirSource *source, Expr *expr)
+is_source_column(Query *query, const WeirSource *source, Expr *expr, AttrNumber column)
 {
 	Var		   *var = (Var *) weir_flatten_join_alias_vars(query, (Node *) expr);
 
 	return IsA(var, Var) && var->varlevelsup == 0 && var->varno == find_source(query, source->relid) &&
-		var->varattno == source->columns.event_time;
+		var->varattno == column;
 }
 
 /* Is what is ordered by nothing but the event time? */
@@ -123,7 +123,24 @@ weir_upsert_by_event_time(const Query *query, const WeirSource *source, const ch
 		TargetEntry *entry = lfirst(cell);
 
 		if (!entry->resjunk && strcmp(entry->resname, order_by) == 0)
-			return is_event_time((Query *) query, source, entry->expr);
+			return is_source_column((Query *) query, source, entry->expr, source->columns.event_time);
+	}
+	return false;
+}
+
+/* Is a column of the source part of the key? */
+bool
+weir_upsert_key_has(Query *query, const WeirSource *source, List *key, const char *column)
+{
+	ListCell   *cell;
+
+	foreach(cell, query->targetList)
+	{
+		TargetEntry *entry = lfirst(cell);
+
+		if (!entry->resjunk && list_member(key, makeString(entry->resname)) &&
+			is_source_column(query, source, entry->expr, get_attnum(source->relid, column)))
+			return true;
 	}
 	return false;
 }

@@ -44,6 +44,9 @@ extern bool weir_upsert_has_tombstones(const WeirSource *source);
 /* Is a column of the query nothing but the source's event time?  NULL: event time is meant. */
 extern bool weir_upsert_by_event_time(const Query *query, const WeirSource *source, const char *order_by);
 
+/* Is a column of the source part of the key, as it is? */
+extern bool weir_upsert_key_has(Query *query, const WeirSource *source, List *key, const char *column);
+
 /* Returns a column of a query, raising an error that names it, and the parameter, if there is none. */
 extern TargetEntry *weir_upsert_query_column(const Query *query, const char *column, const char *parameter, const char *name);
 

@@ -57,8 +57,8 @@ append_recomputed(StringInfo sql, const WeirUpsert *upsert)
 {
 	const WeirUpsertRow *row = upsert->row;
 
-	appendStringInfo(sql, "SELECT DISTINCT ON (%s) %s, %s AS data, q._weir_order AS o, q._weir_partition AS p, q._weir_offset AS n,"
-					 " q._weir_deleted AS deleted FROM %s q"
+	appendStringInfo(sql, "SELECT DISTINCT ON (%s) %s, %s AS _weir_data, q._weir_order AS _weir_o, q._weir_partition AS _weir_p, q._weir_offset AS _weir_n,"
+					 " q._weir_deleted AS _weir_gone FROM %s q"
 					 " WHERE q._weir_offset >= coalesce(($1->>(q._weir_partition::text))::bigint, q._weir_offset)",
 					 keys(row, "q."), keys(row, "q."), columns_as_jsonb(upsert, "q"), weir_relation_name(row->query));
 	if (row->tombstone_ttl >= 0)
@@ -75,7 +75,7 @@ append_maintained(StringInfo sql, const WeirUpsert *upsert)
 
 	if (row->owns_target)
 	{
-		appendStringInfo(sql, "SELECT %s, %s AS data, t.%s AS o, t._partition AS p, t._offset AS n, false AS deleted FROM %s t",
+		appendStringInfo(sql, "SELECT %s, %s AS _weir_data, t.%s AS _weir_o, t._partition AS _weir_p, t._offset AS _weir_n, false AS _weir_gone FROM %s t",
 						 keys(row, "t."), columns_as_jsonb(upsert, "t"), order, weir_relation_name(row->target));
 		if (OidIsValid(row->positions))
 			appendStringInfo(sql, " UNION ALL SELECT %s, NULL, d._order, d._partition, d._offset, true FROM %s d"
@@ -83,8 +83,8 @@ append_maintained(StringInfo sql, const WeirUpsert *upsert)
 							 keys(row, "d."), weir_relation_name(row->positions), weir_relation_name(row->target), keys(row, "t."), keys(row, "d."));
 		return;
 	}
-	appendStringInfo(sql, "SELECT %s, CASE WHEN (t.*) IS NOT DISTINCT FROM NULL THEN NULL ELSE %s END AS data,"
-					 " d._order AS o, d._partition AS p, d._offset AS n, d._deleted AS deleted"
+	appendStringInfo(sql, "SELECT %s, CASE WHEN (t.*) IS NOT DISTINCT FROM NULL THEN NULL ELSE %s END AS _weir_data,"
+					 " d._order AS _weir_o, d._partition AS _weir_p, d._offset AS _weir_n, d._deleted AS _weir_gone"
 					 " FROM %s d LEFT JOIN %s t ON (%s) = (%s)",
 					 keys(row, "d."), columns_as_jsonb(upsert, "t"), weir_relation_name(row->positions), weir_relation_name(row->target),
 					 keys(row, "t."), keys(row, "d."));
@@ -97,7 +97,7 @@ difference_query(const WeirUpsert *upsert)
 	const WeirUpsertRow *row = upsert->row;
 	/* a delete that is forgotten may have taken the row of an event this old */
 	const char *remembered = row->tombstone_ttl < 0 ? "" :
-		psprintf(" AND r.o + " INT64_FORMAT " * interval '1 microsecond' > $2", row->tombstone_ttl);
+		psprintf(" AND r._weir_o + " INT64_FORMAT " * interval '1 microsecond' > $2", row->tombstone_ttl);
 	StringInfoData sql;
 
 	initStringInfo(&sql);
@@ -105,14 +105,14 @@ difference_query(const WeirUpsert *upsert)
 	append_recomputed(&sql, upsert);
 	appendStringInfoString(&sql, "), m AS MATERIALIZED (");
 	append_maintained(&sql, upsert);
-	appendStringInfo(&sql, "), staged AS MATERIALIZED (SELECT _partition AS p, _offset AS n FROM %s)"
-					 " SELECT CASE WHEN NOT m.deleted THEN m.data END, CASE WHEN NOT r.deleted THEN r.data END"
-					 " FROM r FULL JOIN m USING (%s) LEFT JOIN staged s ON s.p = m.p AND s.n = m.n"
-					 "   AND m.n >= coalesce(($1->>(m.p::text))::bigint, m.n)"
-					 " WHERE CASE WHEN m.p IS NULL THEN NOT r.deleted%s"
-					 "   WHEN s.p IS NOT NULL THEN r.p IS NULL OR (r.p, r.n) <> (m.p, m.n) OR r.deleted <> m.deleted"
-					 "     OR NOT r.deleted AND r.data IS DISTINCT FROM m.data"
-					 "   ELSE (r.o, r.p, r.n) > (m.o, m.p, m.n) END"
+	appendStringInfo(&sql, "), staged AS MATERIALIZED (SELECT _partition AS _weir_p, _offset AS _weir_n FROM %s)"
+					 " SELECT CASE WHEN NOT m._weir_gone THEN m._weir_data END, CASE WHEN NOT r._weir_gone THEN r._weir_data END"
+					 " FROM r FULL JOIN m USING (%s) LEFT JOIN staged s ON s._weir_p = m._weir_p AND s._weir_n = m._weir_n"
+					 "   AND m._weir_n >= coalesce(($1->>(m._weir_p::text))::bigint, m._weir_n)"
+					 " WHERE CASE WHEN m._weir_p IS NULL THEN NOT r._weir_gone%s"
+					 "   WHEN s._weir_p IS NOT NULL THEN r._weir_p IS NULL OR (r._weir_p, r._weir_n) <> (m._weir_p, m._weir_n) OR r._weir_gone <> m._weir_gone"
+					 "     OR NOT r._weir_gone AND r._weir_data IS DISTINCT FROM m._weir_data"
+					 "   ELSE (r._weir_o, r._weir_p, r._weir_n) > (m._weir_o, m._weir_p, m._weir_n) END"
 					 " ORDER BY %s", weir_relation_name(row->source), keys(row, ""), remembered, keys(row, ""));
 	return sql.data;
 }

@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "catalog_verdict.h"
+#include "compat.h"
 #include "lib/stringinfo.h"
 #include "verdict.h"
 

@@ -26,7 +26,8 @@ create()
 # measure LABEL BASE SQL...: adds a row with the ratio to the rates in the array BASE; sets RATES.
 measure()
 {
-	local label=$1 base=$2 pair
+	local label=$1 base=$2 pair before=("${RATES[@]}")
+	[ "$base" != RATES ] || base=before
 	shift 2
 	RATES=()
 	for ((pair = 1; pair <= PAIRS; pair++)); do
@@ -65,6 +66,9 @@ part_aggregate()
 	row 'drain, before the next' "$(median "${plain[@]}")" 1.00
 	measure '  + tumble of a minute by sensor' plain "$(create t "$by_sensor" "weir.tumble('1 minute')")"
 	tumble=("${RATES[@]}")
+	open_snapshot
+	measure '  the same under an old snapshot, to that' tumble "$(create t "$by_sensor" "weir.tumble('1 minute')")"
+	close_snapshot
 	measure '  + tumble of 10 minutes by sensor' plain "$(create t "$by_sensor" "weir.tumble('10 minutes')")"
 	measure '  + hop of 1 hour by 10 minutes by sensor, to that' RATES "$(create t "$by_sensor" "weir.hop('1 hour', '10 minutes')")"
 	for i in 1 2 3 4 5 6 7 8 9 10; do

@@ -213,6 +213,8 @@ BEGIN
             PERFORM weir_internal.touch_stream(a.stream);
         END IF;
     END LOOP;
+    -- what its query reads takes an alert with it
+    PERFORM weir_internal.forget_alert(f.name) FROM weir_internal.alert_definition f WHERE f.query::oid = ANY (gone_views);
     FOR a IN DELETE FROM weir_internal.upsert
         WHERE target::oid = ANY (gone) OR query::oid = ANY (gone_views) RETURNING *
     LOOP
@@ -282,6 +284,7 @@ BEGIN
             DELETE FROM weir_internal.expectation_failure WHERE stream::oid = ANY (gone);
             DELETE FROM weir_internal.expectation_change WHERE stream::oid = ANY (gone);
             DELETE FROM weir_internal.alert WHERE stream::oid = ANY (gone);
+            DELETE FROM weir_internal.stream_sample WHERE stream::oid = ANY (gone);
             PERFORM weir_internal.ring();
         END IF;
     END IF;

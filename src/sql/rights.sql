@@ -2,7 +2,7 @@
 -- do.  Nobody but the superuser touches the catalogue itself.
 
 GRANT USAGE ON SCHEMA weir TO PUBLIC;
-GRANT SELECT ON weir.catalog, weir.status, weir.stream_stats, weir.gaps, weir.dead_letters, weir.late_events,
+GRANT SELECT ON weir.catalog, weir.status, weir.stream_stats, weir.gaps, weir.remembered_ids, weir.dead_letters, weir.late_events,
     weir.derived, weir.expectation_stats, weir.expectation_changes,
     weir.aggregate_errors, weir.alerts, weir.alert_rules, weir.tasks, weir.task_runs,
     weir.checks, weir.check_results, weir.quality, weir.quality_history TO PUBLIC;
@@ -35,4 +35,4 @@ GRANT EXECUTE ON FUNCTION
 
 -- Called by the views above, with the rights of whoever reads them.
 GRANT EXECUTE ON FUNCTION weir_internal.runs_here(text), weir_internal.worker_slots(), weir_internal.obstacle(),
-    weir_internal.refill_sums(), weir_internal.worker_shortage() TO PUBLIC;
+    weir_internal.refill_sums(), weir_internal.ids_sums(), weir_internal.worker_shortage() TO PUBLIC;

@@ -140,6 +140,32 @@ WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE');
 COMMENT ON VIEW weir.gaps IS
 'Offsets that streams passed over without reading them, from from_offset up to before to_offset. cause: seek (recorded_by is the session''s user), retention (the topic had dropped them), truncation (the partition ended before what was read), partitions (the topic has fewer), cluster (the server led to another one). to_offset is NULL where offsets mean something else since, so that nobody can tell how many messages are missing. void_since: a seek let the stream begin anew, and the gap does not count any more.';
 
+-- Each stream's ids are in a table of its own.
+CREATE FUNCTION weir_internal.ids_sums(OUT stream regclass, OUT ids bigint, OUT blocks bigint,
+    OUT least_slice_end timestamptz, OUT greatest_slice_end timestamptz, OUT bytes bigint)
+RETURNS SETOF record
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    s record;
+BEGIN
+    FOR s IN SELECT st.stream, st.ids FROM weir_internal.stream st WHERE st.ids IS NOT NULL LOOP
+        RETURN QUERY EXECUTE format(
+            'SELECT $1, coalesce(sum(count), 0)::bigint, count(*), min(slice_end), max(slice_end), pg_total_relation_size($2) FROM %s', s.ids)
+            USING s.stream, s.ids;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION weir_internal.ids_sums() IS 'how many event ids each stream remembers, and of which slices';
+
+CREATE VIEW weir.remembered_ids WITH (security_barrier) AS
+SELECT n.nspname AS stream_schema, c.relname AS stream, i.ids, i.blocks, i.least_slice_end, i.greatest_slice_end, i.bytes
+FROM weir_internal.ids_sums() i
+JOIN pg_catalog.pg_class c ON c.oid = i.stream::oid
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE');
+COMMENT ON VIEW weir.remembered_ids IS
+'Per stream with event_id: how many ids are remembered (each takes 11 to 14 bytes of every worker''s memory), in how many blocks, between which ends of slices of event time, and the bytes that they take on disk.';
+
 CREATE FUNCTION weir.audit(
     stream regclass,
     OUT partition int, OUT consumed bigint, OUT staged bigint, OUT duplicate bigint,

@@ -64,6 +64,7 @@ sub make_stream
 	$box->sql(qq{
 		SELECT weir.create_stream('$name', columns => 'n bigint NOT NULL, ts timestamptz CHECK (ts IS NOT NULL)',
 			server => 'kafka', topic => 'readings', event_time => 'ts', time_unit => 'ms', max_out_of_orderness => '5 s',
+			event_id => '{n}', dedup_ttl => '1 hour',
 			tombstones => 'skip', retention => '1 hour', start_from => '$start_from' $more)});
 }
 
@@ -122,6 +123,7 @@ $box->sql(q{
 		RETURN NULL;
 	END $$;
 	CREATE TRIGGER copy AFTER INSERT ON readings REFERENCING NEW TABLE AS batch FOR EACH STATEMENT EXECUTE FUNCTION copy();
+	SELECT weir.create_upsert('latest', 'SELECT n % 50 AS k, n, ts FROM readings', '{k}', delete_when => 'n % 3 = 0');
 	SELECT weir.start('readings')});
 send_messages(3000);
 send_messages(300, '--transaction', 'abort');
@@ -218,6 +220,19 @@ is($box->sql($below), $letters, 'and are not doubled');
 $box->sql(q{DELETE FROM weir_internal.dead_letter WHERE stream = 'readings'::regclass AND partition = 0 AND kafka_offset < 500});
 same('readings', 'middle', 'to the middle');
 
+# ---------- what is derived began anew each time ----------
+
+catch_up('readings');
+is($box->sql('SELECT * FROM weir.verify(\'latest\')'), '', 'an upsert is what its query gives');
+$box->sql(q{
+	CREATE TABLE theirs (n bigint PRIMARY KEY);
+	SELECT weir.create_upsert('mine', 'SELECT n FROM readings', '{n}', into_table => 'theirs')});
+like(says(q{SELECT weir.seek('readings', 'earliest', reset => true)}), qr/55000: stream "readings" cannot be reset: it writes into table "theirs"/,
+	'a stream that writes into a table of a user is not reset');
+ok($box->sql('SELECT count(*) FROM theirs') > 0, 'and the table is as it was');
+$box->sql(q{SELECT weir.drop('theirs')});
+
+
 # To the end, and back without reset, as nothing has been consumed since: letters are not doubled by that either.
 $box->sql(q{SELECT weir.seek('readings', 'latest', reset => true)});
 catch_up('readings');
@@ -286,5 +301,6 @@ is($box->sql(q{SELECT string_agg(partition || ' ' || gap, ', ' ORDER BY partitio
 	'0 0, 1 0', 'a reset begins with the topic as it is');
 
 unlike($box->run('', 'log', '-n', '100000'), qr/signal (?:6|11)|PANIC/, 'no process crashed by itself');
+
 $box->down;
 done_testing();

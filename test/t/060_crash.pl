@@ -153,6 +153,8 @@ sub make_stream
 		SELECT weir.create_transform('${name}_rows', 'SELECT sensor, n FROM $name WHERE sensor >= 0');
 		SELECT weir.create_continuous_aggregate('${name}_chained',
 			'SELECT sensor, count(*) AS n, sum(n) AS total FROM ${name}_rows WHERE _partition >= 0 GROUP BY sensor');
+		SELECT weir.create_upsert('${name}_latest', 'SELECT sensor, n FROM $name WHERE sensor >= 0', '{sensor}',
+			order_by => 'n', delete_when => 'n % 7 = 0');
 		SELECT weir.start('$name');
 		END
 }
@@ -293,6 +295,10 @@ foreach my $stream (sort keys %streams)
 		"$stream: a transform has a row of each");
 	is($box->sql("SELECT count(*) - count(DISTINCT (_partition, _offset)) FROM ${stream}_rows"), '0', "$stream: and none twice");
 	is($box->sql("SELECT * FROM ${stream}_chained ORDER BY 1"), $expected, "$stream: so does an aggregate over that");
+	is($box->sql("SELECT sensor, n FROM ${stream}_latest ORDER BY 1"),
+		$box->sql("SELECT * FROM (SELECT sensor, max(n) AS n FROM ${stream}_rows GROUP BY 1) x WHERE n % 7 <> 0 ORDER BY 1"),
+		"$stream: an upsert has the latest of each that is not deleted");
+	is($box->sql("SELECT * FROM weir.verify('${stream}_latest')"), '', "$stream: and weir.verify agrees");
 	is($box->sql("SELECT n FROM ${stream}_sums WHERE NOT kafka"), $ingested{$stream},
 		"$stream: so is what was ingested and committed, and nothing else");
 	is(join("\n", sort split(/\n/, $box->sql("SELECT partition, kafka_offset, convert_from(value, 'UTF8')"

@@ -46,6 +46,8 @@ $node->safe_psql('original', q{
 	SELECT weir.create_continuous_aggregate('app.a', 'SELECT count(*) AS n, sum(id) AS ids FROM app.t2', weir.tumble('1 minute'));
 	SELECT weir.ingest('app.s', ARRAY['{"id": 1, "price": 2, "ts": "2026-01-01T00:00:10Z"}', '{"id": 2, "ts": "2026-01-01T00:00:20Z"}', 'broken',
 		'{"id": 3, "price": -1, "ts": "2026-01-01T00:00:20Z"}', '{"id": 4, "price": 1001, "ts": "2026-01-01T00:00:20Z"}'], key => 'k');
+	SELECT weir.create_stream('app.d', 'id uuid', event_id => '{id}', dedup_ttl => '1 day');
+	SELECT weir.ingest('app.d', (SELECT array_agg(format('{"id": "%s"}', md5(i::text))) FROM generate_series(1, 1000) i));
 	SELECT weir.create_stream('app.k', 'id int', server => 'kafka', topic => 'topic', tombstones => 'skip', commit_to_group => 'reporting');
 });
 $node->safe_psql('original', q{INSERT INTO weir_internal.gap (stream, partition, from_offset, to_offset, cause, recorded_by)
@@ -102,6 +104,8 @@ sub check_copy
 	is($node->safe_psql($database, q{SELECT count(DISTINCT id), count(*) FROM weir.dead_letters}), '3|3', "$how: dead letters go on");
 	is($node->safe_psql($database, q{SET ROLE app; SELECT * FROM weir.replay_dead_letters('app.s', 'error_stage = ''constraint''', $$'{"id": 3, "price": 1, "ts": "2026-01-01T00:00:20Z"}'$$)}),
 		'1|1|0', "$how: they can be replayed");
+	is($node->safe_psql($database, q{SET ROLE app; SELECT * FROM weir.ingest('app.d',
+		(SELECT array_agg(format('{"id": "%s"}', md5(i::text))) FROM generate_series(900, 1003) i))}), '3|101|0|0', "$how: event ids are remembered");
 	my (undef, undef, $stderr) = $node->psql($database, 'INSERT INTO app.s (id) VALUES (1)');
 	like($stderr, qr/cannot insert into stream "s" directly/, "$how: the guard is there");
 	(undef, undef, $stderr) = $node->psql($database, 'CREATE TRIGGER r AFTER INSERT ON app.s FOR EACH ROW EXECUTE FUNCTION app.count()');
@@ -110,11 +114,11 @@ sub check_copy
 	# Started by hand it is like the original: it depends on its server, and goes as a whole.
 	$node->psql($database, q{SET client_min_messages = error; SELECT weir.start('app.k')});
 	isnt($node->safe_psql($database, q{SELECT state FROM weir.status WHERE stream = 'k'}), 'stopped', "$how: can be started");
-	$node->safe_psql($database, 'DROP TABLE app.s CASCADE; DROP SERVER kafka CASCADE');
+	$node->safe_psql($database, 'DROP TABLE app.s, app.d CASCADE; DROP SERVER kafka CASCADE');
 	is($node->safe_psql($database, q{
 		SELECT (SELECT count(*) FROM weir_internal.stream) + (SELECT count(*) FROM weir.derived), (SELECT count(*) FROM weir_internal.stream_partition),
 			(SELECT count(*) FROM weir_internal.chunk), (SELECT count(*) FROM weir_internal.dead_letter),
-			(SELECT count(*) FROM pg_class WHERE relnamespace = 'weir_internal'::regnamespace AND relkind = 'r' AND relname ~ '_chunk') +
+			(SELECT count(*) FROM pg_class WHERE relnamespace = 'weir_internal'::regnamespace AND relkind = 'r' AND relname ~ '_(chunk|ids)') +
 			(SELECT count(*) FROM weir_internal.chunk_checkpoint) + (SELECT count(*) FROM weir_internal.verdict) +
 			(SELECT count(*) FROM weir_internal.staging_marker) + (SELECT count(*) FROM weir_internal.gap) +
 			(SELECT count(*) FROM weir_internal.expectation) + (SELECT count(*) FROM weir_internal.expectation_failure) + (SELECT count(*) FROM weir_internal.expectation_change)}),

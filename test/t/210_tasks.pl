@@ -209,6 +209,16 @@ $box->poll("SELECT state FROM weir.task_runs WHERE run_id = $run", 'queued', 'a 
 $box->sql('ALTER SYSTEM RESET weir.task_workers; SELECT pg_reload_conf()');
 poll_states($run, 'self success', 'until there is one');
 
+# The scheduler is ended: another one takes over what runs.
+$run = run_task('endless');
+$box->await("SELECT state FROM weir.task_runs WHERE run_id = $run AND pid IS NOT NULL", 'running');
+my $scheduler = $box->sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'pg_weir task scheduler'");
+$box->sql("SELECT pg_terminate_backend($scheduler)");
+$box->poll("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'pg_weir task scheduler' AND pid <> $scheduler", '1', 'another scheduler takes the place of one that was ended');
+is($box->sql("SELECT state FROM weir.task_runs WHERE run_id = $run"), 'running', 'what ran goes on');
+$box->sql("SELECT weir.cancel_run($run)");
+poll_states($run, 'after_endless upstream_failed, endless cancelled', 'and can be canceled by it');
+
 # The server is killed.
 $box->sql(<<~'END');
 	SELECT weir.create_task('interrupted', 'SELECT pg_sleep(CASE WHEN :attempt = 1 THEN 600 ELSE 0 END)', retries => 1, retry_delay => '0');
