@@ -169,6 +169,8 @@ sub compare
 		$ok &= $self->check("$n: $name: what was ingested, once", $oracle->wrong_ingested($name));
 		$ok &= $self->check("$n: $name: what was ingested and refused", $oracle->wrong_ingested_letters($name));
 		$ok &= $self->check("$n: $name: sums", $oracle->wrong_sums($name));
+		$ok &= $self->check("$n: $name: windows", $oracle->wrong_windows($name));
+		$ok &= $self->check("$n: $name: windows, by weir.verify", $oracle->wrong_by_verify($name));
 		$ok &= $self->check("$n: $name: dead letters", $oracle->wrong_letters($name));
 		$ok &= $self->check("$n: $name: its group is not ahead", $self->{faults}->groups_ahead($name));
 		$ok &= $self->check("$n: $name: staged rows", $oracle->wrong_staging($name, $self->kept_since($name)));

@@ -277,6 +277,28 @@ sub wrong_sums
 		"SELECT k, count, sum FROM soak.${name}_sum");
 }
 
+# The continuous aggregate against the copy: each event in its window, but for
+# those that came too late by their own watermark.
+sub wrong_windows
+{
+	my ($self, $name) = @_;
+	my $time = $Soak::Streams::streams{$name}{event_time} ? 'coalesce(ts, _timestamp)' : '_timestamp';
+
+	return $self->difference(qq{
+			SELECT w, k, count(*), sum(v)
+			FROM (SELECT date_bin('10 s', $time, '2000-01-03Z') AS w, k, v, _watermark FROM soak.${name}_copy) c
+			WHERE _watermark < w + interval '10 s' GROUP BY 1, 2},
+		"SELECT window_start, k, count, sum FROM soak.${name}_10s");
+}
+
+# The same by the extension itself, over what is staged.
+sub wrong_by_verify
+{
+	my ($self, $name) = @_;
+
+	return $self->{server}->sql("SELECT count(*) OVER (), side, data FROM weir.verify('soak.${name}_10s') LIMIT 5");
+}
+
 sub wrong_letters
 {
 	my ($self, $name) = @_;

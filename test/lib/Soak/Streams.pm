@@ -1,5 +1,6 @@
 # The streams of a soak, all of one topic, and the logged tables that their
-# triggers maintain: a copy of each row, sums by key, counts by partition.
+# triggers maintain: a copy of each row, sums by key, counts by partition; and
+# a continuous aggregate over each.
 
 package Soak::Streams;
 
@@ -197,6 +198,8 @@ sub create_sql
 		CREATE TRIGGER derive AFTER INSERT ON $name REFERENCING NEW TABLE AS batch
 			FOR EACH STATEMENT EXECUTE FUNCTION soak.derive_$name();
 		CREATE INDEX ON soak.${name}_copy (_partition, _offset);
+		SELECT weir.create_continuous_aggregate('soak.${name}_10s', 'SELECT k, count(*) AS count, sum(v) AS sum FROM $name GROUP BY k',
+			weir.tumble('10 seconds'));
 		}, (map { view_sql($name, @$_) } [ 'staged', $name ], [ 'seen', "soak.${name}_copy" ]), 'RESET ROLE;';
 }
 
