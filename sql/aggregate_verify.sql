@@ -109,6 +109,39 @@ SELECT fill(2500, 2999);
 SELECT count(*) FROM weir.verify('short');
 SELECT count(DISTINCT window_start) AS windows FROM short;
 
+-- Old results go where nothing closes any more, too: no event passes the WHERE.
+SELECT weir.create_continuous_aggregate('silent_' || name, $$SELECT count(*) AS c FROM e WHERE ts < '2026-01-01 00:36Z'$$,
+    spec, retention => '3 minutes') FROM (VALUES ('tumbling', weir.tumble('1 minute')), ('sessions', weir.session('2 seconds'))) v (name, spec);
+SELECT fill(3000, 3199);
+SELECT count(*) > 0 AS kept FROM silent_tumbling_results;
+SELECT fill(3200, 3599);
+SELECT count(*) FROM silent_tumbling_results;
+SELECT count(*) FROM silent_sessions_results;
+SELECT (SELECT count(*) FROM weir.verify('silent_tumbling')) + (SELECT count(*) FROM weir.verify('silent_sessions')) AS differences;
+
+-- A dead letter that is replayed may be of a later time than all events so
+-- far. When its row has left, its window is not covered.
+SELECT weir.create_stream('r', 'ts timestamptz, n int CHECK (n > 0)', event_time => 'ts', retention => '1 hour');
+SELECT weir.create_continuous_aggregate('before', 'SELECT count(*) AS c FROM r', weir.tumble('1 minute'));
+CREATE FUNCTION send(at text, n int) RETURNS bigint LANGUAGE sql AS
+$$ SELECT accepted FROM weir.ingest('r', jsonb_build_object('ts', '2026-01-01 ' || at || 'Z', 'n', n)) $$;
+SELECT send('00:00:10', 1), send('00:10:10', -1);
+SELECT applied FROM weir.replay_dead_letters('r', transform => $$replace(convert_from(value, 'UTF8'), '-1', '1')$$);
+UPDATE weir_internal.chunk SET created_at = created_at - interval '8 minutes' WHERE stream = 'r'::regclass;
+SELECT send('00:00:20', 1);
+SELECT send('00:00:30', 1);
+UPDATE weir_internal.chunk SET created_at = created_at - interval '62 minutes', closed_at = closed_at - interval '62 minutes'
+    WHERE stream = 'r'::regclass AND closed_at IS NOT NULL;
+SELECT send('00:10:20', 1);
+SELECT send('00:11:20', 1);
+SELECT ts::time FROM r ORDER BY _offset;
+SELECT weir.create_continuous_aggregate('after', 'SELECT count(*) AS c FROM r', weir.tumble('1 minute'));
+SELECT window_start::time, c FROM before ORDER BY 1;
+SELECT window_start::time, c FROM after ORDER BY 1;
+SELECT * FROM weir.verify('before');
+SELECT * FROM weir.verify('after');
+DROP FUNCTION send;
+
 -- Kafka's time where the stream has no other, or the message no columns.
 SELECT weir.create_stream('k', 'n int, id text', key_format => 'text', key_columns => '{id}', tombstones => 'row');
 SELECT weir.create_continuous_aggregate('by_kafka', 'SELECT count(*) AS c, sum(n) AS s FROM k', weir.tumble('10 seconds'));

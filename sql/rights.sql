@@ -224,6 +224,16 @@ $$;
 RESET ROLE;
 CREATE INDEX ON mine.functions (mine.indexed(id));
 SELECT accepted FROM weir.ingest('mine.functions', '{"id": 2, "p": 2}'::text);
+-- and those of domains whose literals stand in the query of a derived object as whoever makes it
+SET ROLE regress_owner;
+TRUNCATE mine.log;
+SELECT weir.create_upsert('mine.latest', $$SELECT id, '{1}'::mine.positive[] AS p FROM mine.functions$$, key => '{id}',
+    delete_when => $$p = '{2}'$$);
+SELECT weir.create_transform('mine.transformed', $$SELECT id, '{1}'::mine.positive[] AS p FROM mine.functions$$);
+SELECT weir.create_continuous_aggregate('mine.counted',
+    $$SELECT '{1}'::mine.positive[] AS p, count(*) AS c FROM mine.functions GROUP BY id$$, weir.tumble('1 minute'));
+RESET ROLE;
+SELECT DISTINCT what FROM mine.log ORDER BY what;
 -- and those of a filter or transform as whoever replays
 SELECT accepted FROM weir.ingest('mine.s', 'broken'::text);
 SET ROLE regress_owner;

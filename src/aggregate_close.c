@@ -32,6 +32,9 @@
 /* How many times longer than closing sessions takes a worker does without. */
 #define REST 20
 
+/* By what part of their retention results may stay longer, where no window closes. */
+#define RETENTION_PARTS 8
+
 /* Returns the earliest open window that a bucket says something about; false if there is none. */
 static bool
 open_window(const WeirAggregate *aggregate, int64 bucket, TimestampTz closed, TimestampTz *start, TimestampTz *end)
@@ -104,6 +107,15 @@ run(const char *sql, TimestampTz parameter)
 	return rows;
 }
 
+/* Has the watermark gone on for so long that results may be past retention, though no window closed? */
+static bool
+is_forgetting_due(const WeirAggregateRow *row, TimestampTz closed, TimestampTz watermark)
+{
+	/* where nothing was ever closed there are no results */
+	return row->retention >= 0 && closed != DT_NOBEGIN && watermark > closed &&
+		watermark - closed >= Max(row->retention / RETENTION_PARTS, USECS_PER_SEC);
+}
+
 /* Forgets results that are past retention. */
 static void
 forget_old(const WeirAggregateRow *row, TimestampTz watermark)
@@ -128,16 +140,16 @@ drop_closed_sessions(WeirAggregate *aggregate)
 	weir_store_close(store);
 }
 
-/* Moves the windows that are over as of this watermark, and makes that known. */
+/* Moves the windows that are over as of this watermark, and makes that known; with even_none also if there are none. */
 static void
-close_up_to(WeirAggregate *aggregate, TimestampTz watermark)
+close_up_to(WeirAggregate *aggregate, TimestampTz watermark, bool even_none)
 {
 	const WeirAggregateRow *row = aggregate->row;
 	int			settings = weir_settings_enter(row->settings);
 	uint64		moved = weir_aggregate_move(aggregate, watermark);
 
 	weir_settings_leave(settings);
-	if (moved == 0 && row->window.kind == WEIR_WINDOW_SESSION)
+	if (moved == 0 && row->window.kind == WEIR_WINDOW_SESSION && !even_none)
 		return;
 	weir_catalog_aggregate_close(row->view, watermark);
 	forget_old(row, watermark);
@@ -163,6 +175,7 @@ weir_aggregate_close_windows(WeirAggregate *aggregate)
 	Snapshot	snapshot;
 	TimestampTz watermark;
 	TimestampTz closed;
+	bool		forgetting;
 	bool		done = true;
 
 	/* who sees the past only may not move what others have moved since */
@@ -171,12 +184,13 @@ weir_aggregate_close_windows(WeirAggregate *aggregate)
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	watermark = weir_catalog_stream_watermark_at(row->stream, snapshot);
 	closed = weir_catalog_aggregate_closed(row->view, snapshot);
-	if (watermark > closed && is_due(aggregate, snapshot, closed, watermark))
+	forgetting = is_forgetting_due(row, closed, watermark);
+	if (watermark > closed && (forgetting || is_due(aggregate, snapshot, closed, watermark)))
 	{
 		done = weir_fence_lane(row->view, CLOSING, false) &&
 			weir_catalog_aggregate_closed(row->view, GetLatestSnapshot()) == closed;
 		if (done)
-			close_up_to(aggregate, watermark);
+			close_up_to(aggregate, watermark, forgetting);
 	}
 	UnregisterSnapshot(snapshot);
 	aggregate->next_close = TimestampTzPlusMilliseconds(begun, REST * TimestampDifferenceMilliseconds(begun, GetCurrentTimestamp()));

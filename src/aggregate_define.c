@@ -81,7 +81,6 @@ define_store(const WeirPlace *place)
 static Oid
 define_finish(const WeirPlace *place, const WeirAggregateQuery *query, Oid states)
 {
-	char	   *name = weir_define_internal_name(place, "finish");
 	Query	   *finish = weir_aggregate_query_finish(query, states, WEIR_STATES_FIRST);
 	MemoryContext context = CurrentMemoryContext;
 	WeirCatalogSession session;
@@ -90,8 +89,7 @@ define_finish(const WeirPlace *place, const WeirAggregateQuery *query, Oid state
 	weir_catalog_enter(&session);
 	text = MemoryContextStrdup(context, pg_get_querydef(finish, false));
 	weir_catalog_leave(&session);
-	weir_define_run(psprintf("CREATE VIEW " INTERNAL ".%s AS %s", name, text));
-	return weir_define_give(place, "VIEW", INTERNAL, name);
+	return weir_define_view(place, "finish", text);
 }
 
 /* Returns the names of the query's columns, each after a comma. */

@@ -308,12 +308,13 @@ prepare_message(WeirApply *apply, const WeirMessage *message, int row)
 	}
 	weir_span_add(&apply->span, event_time, watermark);
 	count_violations(apply, message, true);
+	/* a replayed one, too: its row leaves with its child, and windows it is in are not covered then */
+	progress->seen = Max(progress->seen, event_time);
 	if (apply->replay)
 		progress->replayed++;
 	else
 	{
 		progress->staged++;
-		progress->seen = Max(progress->seen, event_time);
 		progress->watermark = weir_eventtime_advance(&rt->eventtime, watermark, event_time);
 	}
 	rt->messages[row] = message;

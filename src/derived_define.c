@@ -25,6 +25,7 @@
 #include "parser/parser.h"
 #include "rewrite/rewriteHandler.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
@@ -111,14 +112,14 @@ weir_define_exists(const WeirPlace *place, bool alike)
 	return true;
 }
 
-/* Makes a view of the user's query, and puts it away. */
+/* Makes a view of a query, with the user's own rights, and puts it away. */
 static Oid
-define_query(const WeirPlace *place, const char *text)
+define_view(const WeirPlace *place, const char *part, const char *text)
 {
 	List	   *statements = raw_parser(text, RAW_PARSE_DEFAULT);
 	ViewStmt   *stmt = makeNode(ViewStmt);
 	RawStmt    *raw;
-	char	   *name = weir_define_internal_name(place, "query");
+	char	   *name = weir_define_internal_name(place, part);
 	Oid			view;
 
 	if (list_length(statements) != 1 || !IsA(linitial_node(RawStmt, statements)->stmt, SelectStmt))
@@ -132,6 +133,19 @@ define_query(const WeirPlace *place, const char *text)
 	CommandCounterIncrement();
 	weir_define_run(psprintf("ALTER VIEW %s SET SCHEMA " INTERNAL, qualified(place->schema, name)));
 	(void) weir_define_give(place, "VIEW", INTERNAL, name);
+	return view;
+}
+
+/* Makes a view of what has become of the user's query. */
+Oid
+weir_define_view(const WeirPlace *place, const char *part, const char *text)
+{
+	int			level = NewGUCNestLevel();
+	Oid			view;
+
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	view = define_view(place, part, text);
+	AtEOXact_GUC(false, level);
 	return view;
 }
 
@@ -154,7 +168,7 @@ weir_define_begin(WeirPlace *place, const char *text, Oid *view, WeirSource **so
 	Query	   *query;
 
 	place->number = weir_catalog_next_derived();
-	*view = define_query(place, text);
+	*view = define_view(place, "query", text);
 	query = weir_define_query_of(*view);
 	*source = weir_source_of_query(query, place->name);
 	/* batches run as the stream's owner */

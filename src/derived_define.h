@@ -41,6 +41,13 @@ extern Query *weir_define_begin(WeirPlace *place, const char *text, Oid *view, W
 /* Returns the query of such a view: a copy. */
 extern Query *weir_define_query_of(Oid view);
 
+/*
+ * Makes a view in weir_internal of a query that is made of the user's, every
+ * name in it qualified.  Analysing it reads its literals, which may call the
+ * CHECKs of domains: that is done with the user's own rights.
+ */
+extern Oid	weir_define_view(const WeirPlace *place, const char *part, const char *text);
+
 /* Makes the trigger of a source that takes batches, by a function of weir_internal; returns its name. */
 extern char *weir_define_trigger(const WeirPlace *place, Oid source, const char *function);
 

@@ -34,11 +34,8 @@
 void
 weir_upsert_define_query(const WeirPlace *place, const char *text, WeirUpsertRow *row)
 {
-	char	   *name = weir_define_internal_name(place, "query");
-
-	weir_define_run(psprintf("DROP VIEW " INTERNAL ".%s", name));
-	weir_define_run(psprintf("CREATE VIEW " INTERNAL ".%s AS %s", name, text));
-	row->query = weir_define_give(place, "VIEW", INTERNAL, name);
+	weir_define_run(psprintf("DROP VIEW " INTERNAL ".%s", weir_define_internal_name(place, "query")));
+	row->query = weir_define_view(place, "query", text);
 }
 
 /* Returns the list of the key's columns. */

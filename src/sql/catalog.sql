@@ -62,7 +62,7 @@ CREATE TABLE weir_internal.stream_partition (
     partition int,
     applied_offset bigint NOT NULL,             -- everything below is applied
     watermark timestamptz NOT NULL DEFAULT '-infinity',
-    seen timestamptz NOT NULL DEFAULT '-infinity',  -- greatest event time of what was accepted
+    seen timestamptz NOT NULL DEFAULT '-infinity',  -- greatest event time of what was accepted, or replayed
     consumed bigint NOT NULL DEFAULT 0,
     staged bigint NOT NULL DEFAULT 0,
     duplicate bigint NOT NULL DEFAULT 0,
