@@ -547,8 +547,10 @@ attempt(WeirApply *apply, int from, int to)
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	ErrorData  *volatile error = NULL;
+	bool		outer = weir_fence_parts(false);
 	SavedState	saved;
 
+	(void) weir_fence_parts(outer || to - from < apply->batch->nmessages);
 	save_state(apply, &saved);
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
@@ -572,6 +574,7 @@ attempt(WeirApply *apply, int from, int to)
 		restore_state(apply, &saved);
 	}
 	PG_END_TRY();
+	(void) weir_fence_parts(outer);
 	pfree(saved.work);
 	return error;
 }

@@ -193,8 +193,8 @@ extern int	weir_catalog_forget_partitions(Oid relid);
  * and alter take it exclusively until commit.  The worker fence: one session
  * at a time may be worker N of a stream.  The lane fence: one transaction at a
  * time writes to lane N of a store.  The upsert fence: batches with deletes
- * have an upsert alone.  The fence of ids: one transaction
- * at a time adds to the remembered ids of a stream; it is released right after.
+ * have an upsert alone, and so do parts of a batch that is halved.  The fence
+ * of ids: one transaction at a time adds to the remembered ids of a stream; it is released right after.
  */
 extern void weir_fence_share(Oid relid);
 extern void weir_fence_exclusive(Oid relid);	/* says whom it waits for, if for long */
@@ -202,6 +202,7 @@ extern void weir_fence_cancel(Oid relid);	/* the same, canceling batches that ru
 extern bool weir_fence_worker(Oid relid, int worker);	/* session lock; false: another has it */
 extern void weir_fence_tasks(void);	/* until commit */
 extern bool weir_fence_lane(Oid relid, int lane, bool wait);	/* until commit; false: another has it */
+extern bool weir_fence_parts(bool parts);	/* is what follows part of a batch? returns what was so before */
 extern bool weir_fence_upsert(Oid relid, bool alone, bool wait);	/* until commit; false: others have it */
 extern void weir_fence_ids(Oid relid);
 extern void weir_fence_ids_release(Oid relid);

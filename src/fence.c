@@ -35,6 +35,9 @@
 #define CANCEL_AGAIN_MS 200
 #define CANCEL_LAST_MS 5000
 
+/* Is a batch applied in parts? */
+static bool in_parts = false;
+
 static LOCKTAG
 fence_tag(Oid relid, int worker, uint16 kind)
 {
@@ -175,13 +178,27 @@ weir_fence_lane(Oid relid, int lane, bool wait)
 	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
 }
 
-/* Takes an upsert alone or with others, until commit. */
+/* Says whether what follows is one of the parts that a batch is applied in; returns what was so before. */
+bool
+weir_fence_parts(bool parts)
+{
+	bool		before = in_parts;
+
+	in_parts = parts;
+	return before;
+}
+
+/*
+ * Takes an upsert alone or with others, until commit.  The part of a batch
+ * takes it alone: the next part may have deletes, or lesser keys than those
+ * it has locked, and two that have both begun would wait for each other.
+ */
 bool
 weir_fence_upsert(Oid relid, bool alone, bool wait)
 {
 	LOCKTAG		tag = fence_tag(relid, 0, FENCE_UPSERT);
 
-	return LockAcquire(&tag, alone ? ExclusiveLock : ShareLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
+	return LockAcquire(&tag, alone || in_parts ? ExclusiveLock : ShareLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
 }
 
 /* Becomes the one transaction that adds to a table of ids, until it says so or ends. */

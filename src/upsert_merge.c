@@ -16,7 +16,8 @@
  *		remember   the position, where no row was left that is greater
  *
  * A delete that others do not see yet must not be overtaken: batches with
- * deletes take the upsert alone, others share it.
+ * deletes take the upsert alone, others share it.  So do the parts of a batch
+ * that is halved, whose keys come in no order.
  *
  * The positions of a user's table are all in the table beside it, and who has
  * moved a key's there, which locks it, has the say over its row:
@@ -458,8 +459,7 @@ weir_merger_merge(WeirMerger *merger, Tuplestorestate *rows, bool deletes)
 	int			level = NewGUCNestLevel();
 
 	check_isolation(row);
-	if (OidIsValid(row->positions))
-		(void) weir_fence_upsert(row->target, deletes && row->owns_target, true);
+	(void) weir_fence_upsert(row->target, deletes && row->owns_target, true);
 	look_up_by_key();
 	write_to(row->target, merge, &work);
 	AtEOXact_GUC(false, level);

@@ -12,7 +12,8 @@ use Test::More;
 use Time::HiRes qw(time);
 
 # What a database sets for its sessions would end every batch; not ours here.
-$ENV{PGOPTIONS} = join ' ', map { "-c $_=0" } qw(statement_timeout lock_timeout idle_in_transaction_session_timeout idle_session_timeout);
+$ENV{PGOPTIONS} = join ' ', (map { "-c $_=0" } qw(statement_timeout lock_timeout idle_in_transaction_session_timeout idle_session_timeout)),
+  '-c default_transaction_isolation=read\\ committed', '-c default_transaction_read_only=off';
 
 my $box = Sandbox->new('mock', 'weir.lock_timeout=400ms', 'weir.probe_timeout=0');
 $box->sql(<<~'END');
@@ -20,6 +21,8 @@ $box->sql(<<~'END');
 	ALTER DATABASE weir SET lock_timeout = '1ms';
 	ALTER DATABASE weir SET idle_in_transaction_session_timeout = '1ms';
 	ALTER DATABASE weir SET idle_session_timeout = '1ms';
+	ALTER DATABASE weir SET default_transaction_isolation = 'repeatable read';
+	ALTER DATABASE weir SET default_transaction_read_only = on;
 	CREATE TABLE weather (kind text);
 	END
 
@@ -66,6 +69,13 @@ $box->logged_stream('slow', "PERFORM pg_sleep(0.3);");
 produce('slow', 50);
 poll_all('slow', 'a trigger may take longer than statement_timeout of the database');
 is(status('slow', 'last_error'), '', 'at the first attempt');
+
+# ---- transactions that are not ours ----
+
+$box->sql(q{SELECT weir.create_upsert('slow_latest', 'SELECT id, ts FROM slow', '{id}', delete_when => 'id % 2 = 0')});
+produce('slow', 50);
+$box->poll('SELECT count(*) FROM slow_latest', '50', 'nor does it matter which isolation the database sets, or that it is to be read only');
+poll_all('slow', 'where an upsert remembers deletes');
 
 # ---- locks ----
 

@@ -65,6 +65,40 @@ $box->poll('SELECT count(*), sum(count) FROM pair_10s_results', '1\|2', 'what ne
 is($box->sql('SELECT count(*), sum(count), count(*) FILTER (WHERE is_final) FROM pair_10s'), '2|4|1', 'once');
 $box->sql("SELECT weir.stop('pair')");
 
+# ---- upserts of the same keys, by batches that are halved ----
+
+$box->run('', 'topic', 'keyed', '--partitions', 4);
+for my $partition (0 .. 3)
+{
+	# one in a hundred raises an error; its neighbours delete, or do not
+	$box->run(join('', map { sprintf(qq({"k": %d, "v": %d, "ts": %d}\n), int(rand(200)), rand() < 0.01 ? 0 : 1 + int(rand(50)), int(rand(500))) } 1 .. 4000),
+		'produce', 'keyed', '--partition', $partition);
+}
+for my $case ([ 'keyed_many', 'parallelism => 4, batch_rows => 300' ], [ 'keyed_alone', 'batch_rows => 1000' ])
+{
+	my ($name, $more) = @$case;
+
+	create_stream($name, 'keyed', "start_from => 'earliest', $more");
+	$box->sql(qq{
+		CREATE TABLE ${name}_own (k int PRIMARY KEY, v int);
+		SELECT weir.create_upsert('${name}_latest', 'SELECT k, 100 / v AS v, ts FROM $name', '{k}');
+		SELECT weir.create_upsert('${name}_left', 'SELECT k, v, ts FROM $name', '{k}', order_by => 'ts', delete_when => 'v % 5 = 1');
+		SELECT weir.create_upsert('${name}_theirs', 'SELECT k, v FROM $name', '{k}', delete_when => 'v % 7 = 1', into_table => '${name}_own');
+		SELECT weir.start('$name')});
+}
+$box->sql("SELECT weir.wait('$_', '60 s')") for qw(keyed_many keyed_alone);
+my $letters = q{SELECT count(*) FROM weir.dead_letters WHERE stream = };
+cmp_ok($box->sql("$letters 'keyed_alone'"), '>', 50, 'many batches are halved');
+is($box->sql("$letters 'keyed_many'"), $box->sql("$letters 'keyed_alone'"), 'by the same events');
+for my $upsert (qw(latest left own))
+{
+	is($box->sql("SELECT (SELECT count(*) FROM (TABLE keyed_many_$upsert EXCEPT ALL TABLE keyed_alone_$upsert) d) || ' ' ||"
+		  . " (SELECT count(*) FROM (TABLE keyed_alone_$upsert EXCEPT ALL TABLE keyed_many_$upsert) d)"), '0 0', "$upsert: four workers make what one makes");
+	cmp_ok($box->sql("SELECT count(*) FROM keyed_alone_$upsert"), '>', 100, "$upsert: of many keys");
+}
+unlike($box->run('', 'log', '-n', '100000'), qr/deadlock detected/, 'and do not wait for each other in a circle');
+$box->sql("SELECT weir.stop('$_')") for qw(keyed_many keyed_alone);
+
 # ---- several workers, and one ----
 
 my @aggregates = qw(minutes hops sessions all_sessions totals);
