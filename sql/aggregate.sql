@@ -35,6 +35,29 @@ SELECT send('readings', '{59, 122}');
 SELECT count(*) FROM readings WHERE ts = s(59);
 SELECT stream, aggregate, partition, kafka_offset, window_start, window_end FROM weir.late_events;
 SELECT * FROM sensor_1m WHERE window_start = s(0) ORDER BY sensor;
+-- Conditions on the window reach the key of the results and the open windows;
+-- with all columns of GROUP BY given one group is looked up.
+CREATE FUNCTION plan(query text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+    line text;
+BEGIN
+    FOR line IN EXECUTE 'EXPLAIN (COSTS OFF) ' || query LOOP
+        RETURN NEXT regexp_replace(line, 'aggregate_\d+', 'aggregate_N');
+    END LOOP;
+END
+$$;
+BEGIN;
+SET LOCAL enable_seqscan = off;
+SET LOCAL enable_bitmapscan = off;
+SELECT plan('SELECT * FROM sensor_1m WHERE sensor = 1 AND window_start >= s(60)');
+SELECT plan('SELECT * FROM sensor_1m WHERE window_start = s(60)');
+SELECT plan('SELECT * FROM sensor_1m WHERE s(0) < window_start AND sensor > 1');
+SELECT * FROM sensor_1m WHERE sensor = (SELECT 1) AND window_start >= s(60) ORDER BY window_start;
+SELECT * FROM sensor_1m WHERE sensor = 2 AND window_start < s(60);
+CREATE INDEX ON sensor_1m_results (sensor, window_start);
+SELECT plan('SELECT * FROM sensor_1m WHERE sensor = 1 AND window_start >= s(60)');
+ROLLBACK;
+DROP FUNCTION plan;
 -- Running totals have no windows, and nothing is late for them.
 SELECT weir.create_continuous_aggregate('totals', 'SELECT count(*), max(temp) FROM readings');
 SELECT * FROM totals;

@@ -40,6 +40,11 @@ SELECT sensor_id, i, _offset FROM exploded ORDER BY i;
 -- It is right, and this is how it comes about.
 SELECT * FROM weir.verify('readings');
 SELECT * FROM weir.verify('exploded');
+-- whatever columns are called
+SELECT weir.create_transform('named', 'SELECT sensor_id AS r, temp AS q FROM sensors');
+UPDATE named SET q = 99 WHERE q = 21;
+SELECT side, data->>'q' AS q FROM weir.verify('named') ORDER BY side;
+SELECT weir.drop('named');
 SELECT * FROM weir.explain('exploded');
 -- sensor_f keeps the site of then
 SELECT side, data->>'site' AS site, data->>'_offset' AS "offset" FROM weir.verify('sensor_f') ORDER BY side;

@@ -119,7 +119,10 @@ SELECT id, balance FROM forgetful;
 SELECT put(4, 2, 21), put(4, 3, 22);
 SELECT put(3, 3, 12.5), put(3, 3, 11.5);
 SELECT id, balance FROM forgetful ORDER BY 1;
-SELECT stream, aggregate, partition, kafka_offset, window_start, window_end FROM weir.late_events;
+-- one that is late beside one that is not
+SELECT accepted FROM weir.ingest('accounts', ARRAY[jsonb_build_object('balance', 4, 'ts', s(22.5)), jsonb_build_object('balance', 5, 'ts', s(5))],
+    key => '{"id": 5}', kafka_timestamp => s(24));
+SELECT stream, aggregate, partition, kafka_offset, window_start, window_end FROM weir.late_events ORDER BY kafka_offset;
 SELECT regexp_replace(positions::text, '\d+', 'N') AS positions FROM weir_internal.upsert;
 SELECT positions AS remembered FROM weir_internal.upsert \gset
 SELECT count(*) FROM :remembered;

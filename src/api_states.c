@@ -14,6 +14,7 @@
 #include "catalog/pg_am.h"
 #include "commands/defrem.h"
 #include "commands/explain.h"
+#include "compat.h"
 #include "executor/executor.h"
 #include "fmgr.h"
 #include "foreign/fdwapi.h"
@@ -27,6 +28,7 @@
 #include "optimizer/restrictinfo.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/ruleutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -38,6 +40,7 @@ typedef struct UsedCondition
 	AttrNumber	column;
 	int			strategy;		/* of btree */
 	Expr	   *expression;
+	Expr	   *clause;			/* all of it */
 } UsedCondition;
 
 /* A scan while it runs. */
@@ -114,6 +117,7 @@ read_condition(Expr *clause, Index relid)
 	condition->column = ((Var *) left)->varattno;
 	condition->strategy = OidIsValid(operator) ? strategy_of(operator, getBaseType(((Var *) left)->vartype)) : 0;
 	condition->expression = right;
+	condition->clause = clause;
 	/* the same type, so that hashes are alike */
 	if (condition->strategy == 0 || getBaseType(exprType((Node *) right)) != getBaseType(((Var *) left)->vartype))
 		return NULL;
@@ -201,6 +205,7 @@ get_plan(PlannerInfo *root, RelOptInfo *rel, Oid relid, ForeignPath *path, List 
 	List	   *columns = NIL;
 	List	   *strategies = NIL;
 	List	   *expressions = NIL;
+	List	   *used = NIL;
 	ListCell   *cell;
 
 	foreach(cell, used_conditions(rel, aggregate))
@@ -210,10 +215,12 @@ get_plan(PlannerInfo *root, RelOptInfo *rel, Oid relid, ForeignPath *path, List 
 		columns = lappend_int(columns, condition->column);
 		strategies = lappend_int(strategies, condition->strategy);
 		expressions = lappend(expressions, condition->expression);
+		used = lappend(used, condition->clause);
 	}
 	weir_aggregate_release(aggregate);
+	/* EXPLAIN shows those used: as conditions that are checked again they are kept as the plan needs them */
 	return make_foreignscan(tlist, extract_actual_clauses(clauses, false), rel->relid, expressions,
-							list_make2(columns, strategies), NIL, NIL, outer);
+							list_make2(columns, strategies), NIL, used, outer);
 }
 
 /* Prepares a scan. */
@@ -327,25 +334,43 @@ end_scan(ForeignScanState *node)
 	weir_aggregate_release(state->aggregate);
 }
 
-/* Says where a scan looks. */
+/* Shows conditions, if there are any. */
+static void
+explain_conditions(const char *label, List *conditions, Plan *plan, ExplainState *es)
+{
+	List	   *context;
+
+	if (conditions == NIL)
+		return;
+	context = set_deparse_context_plan(es->deparse_cxt, plan, NIL);
+	ExplainPropertyText(label, deparse_expression((Node *) make_ands_explicit(conditions), context, es->verbose, false), es);
+}
+
+/* Says where a scan looks: by conditions on the window, and for one group where all its keys are given. */
 static void
 explain_scan(ForeignScanState *node, ExplainState *es)
 {
 	StatesScan *state = node->fdw_state;
-	bool		window = false;
+	ForeignScan *plan = (ForeignScan *) node->ss.ps.plan;
+	List	   *window = NIL;
+	List	   *group = NIL;
 	Bitmapset  *keys = NULL;
-	ListCell   *cell;
+	ListCell   *column;
+	ListCell   *clause;
 
-	foreach(cell, state->columns)
+	forboth(column, state->columns, clause, plan->fdw_recheck_quals)
 	{
-		if (lfirst_int(cell) == WEIR_STATES_WINDOW_START)
-			window = true;
+		if (lfirst_int(column) == WEIR_STATES_WINDOW_START)
+			window = lappend(window, lfirst(clause));
 		else
-			keys = bms_add_member(keys, lfirst_int(cell));
+		{
+			group = lappend(group, lfirst(clause));
+			keys = bms_add_member(keys, lfirst_int(column));
+		}
 	}
-	ExplainPropertyText("Looks up",
-						bms_num_members(keys) == state->aggregate->keys->n && keys != NULL ?
-						(window ? "window range, group" : "group") : (window ? "window range" : "everything"), es);
+	explain_conditions("Window", window, &plan->scan.plan, es);
+	if (bms_num_members(keys) == state->aggregate->keys->n)
+		explain_conditions("Group", group, &plan->scan.plan, es);
 }
 
 /* The foreign data wrapper's functions. */

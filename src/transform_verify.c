@@ -77,8 +77,8 @@ differences_sql(const WeirTransform *transform)
 	char	   *compared = condition(transform);
 	char	   *query = pg_get_querydef(copyObject(transform->query), false);
 
-	return psprintf("WITH maintained AS (SELECT to_jsonb(r) AS data FROM (SELECT %s FROM %s q) r WHERE %s),"
-					" recomputed AS (SELECT to_jsonb(r) AS data FROM (SELECT %s FROM (%s) q) r WHERE %s)"
+	return psprintf("WITH maintained AS (SELECT to_jsonb(r.*) AS data FROM (SELECT %s FROM %s q) r WHERE %s),"
+					" recomputed AS (SELECT to_jsonb(r.*) AS data FROM (SELECT %s FROM (%s) q) r WHERE %s)"
 					" SELECT 'maintained', data FROM (TABLE maintained EXCEPT ALL TABLE recomputed) m"
 					" UNION ALL SELECT 'recomputed', data FROM (TABLE recomputed EXCEPT ALL TABLE maintained) c",
 					columns, qualified_name(transform->row->target), compared, columns, query, compared);

@@ -157,6 +157,7 @@ is_late(WeirCollapse *collapse, TupleTableSlot *slot)
 	TimestampTz event_time;
 	TimestampTz until;
 	WeirLateUpsert *late;
+	MemoryContext old;
 
 	if (collapser->ttl < 0)
 		return false;
@@ -164,9 +165,11 @@ is_late(WeirCollapse *collapse, TupleTableSlot *slot)
 	if (pg_add_s64_overflow(event_time, collapser->ttl, &until) ||
 		until > DatumGetTimestampTz(added[WEIR_UPSERT_WATERMARK]))
 		return false;
+	old = MemoryContextSwitchTo(collapse->context);
 	late = palloc(sizeof(WeirLateUpsert));
 	*late = (WeirLateUpsert) {event_time, DatumGetInt32(added[WEIR_UPSERT_PARTITION]), DatumGetInt64(added[WEIR_UPSERT_OFFSET])};
 	collapse->late = lappend(collapse->late, late);
+	MemoryContextSwitchTo(old);
 	return true;
 }
 
@@ -205,6 +208,7 @@ weir_collapse_begin(const WeirCollapser *collapser)
 	collapse->pub.rDestroy = stop_receiving;
 	collapse->pub.mydest = DestNone;
 	collapse->collapser = collapser;
+	collapse->context = CurrentMemoryContext;
 	collapse->sort = tuplesort_begin_heap(collapser->desc, collapser->nkeys + 2, collapser->sort_columns,
 										  collapser->sort_operators, collapser->sort_collations, collapser->nulls_first,
 										  Max(work_mem, SORT_KB), NULL, TUPLESORT_NONE);

@@ -39,6 +39,7 @@ typedef struct WeirCollapse
 	DestReceiver pub;			/* takes them */
 	const WeirCollapser *collapser;
 	Tuplesortstate *sort;
+	MemoryContext context;		/* of late: the executor's is gone with the query */
 	List	   *late;			/* of WeirLateUpsert */
 	bool		deletes;		/* of those that are left, is any a delete? */
 	int64		rows;			/* how many are left */

@@ -44,7 +44,7 @@ columns_as_jsonb(const WeirUpsert *upsert, const char *relation)
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	appendStringInfoString(&sql, "(SELECT pg_catalog.to_jsonb(x) FROM (SELECT ");
+	appendStringInfoString(&sql, "(SELECT pg_catalog.to_jsonb(x.*) FROM (SELECT ");
 	for (int i = 0; i < desc->natts - WEIR_UPSERT_COLUMNS; i++)
 		appendStringInfo(&sql, "%s%s.%s", i > 0 ? ", " : "", relation, quote_identifier(NameStr(TupleDescAttr(desc, i)->attname)));
 	appendStringInfoString(&sql, ") x)");
