@@ -307,6 +307,7 @@ DROP TABLE regress_weir_task.s;
 SELECT count(*) FROM weir.tasks WHERE name ~ 'replay';
 RESET SESSION AUTHORIZATION;
 DROP SCHEMA regress_weir_task CASCADE;
+DELETE FROM weir_internal.alert WHERE key IN ('every_day', 'gone');
 DROP ROLE regress_weir_task_other;
 
 
