@@ -32,6 +32,7 @@ SQL_PIECES = \
 	src/sql/task.sql \
 	src/sql/task_run.sql \
 	src/sql/task_api.sql \
+	src/sql/schedule.sql \
 	src/sql/rights.sql
 
 DATA_built = $(EXTENSION)--$(EXTVERSION).sql

@@ -80,6 +80,7 @@ DECLARE
     a timestamptz;
     other record;
 BEGIN
+    RAISE LOG 'cron expressions: seed %', seed;
     PERFORM setseed(seed);
     FOR i IN 1..60 LOOP
         e := ARRAY[(ARRAY['*/7', '0,30', '15', '*/20', '50-59/3'])[1 + floor(random() * 5)], (ARRAY['*', '1-3', '*/2', '0', '2', '23,0'])[1 + floor(random() * 6)],
@@ -236,6 +237,79 @@ SET client_min_messages = error;
 \set VERBOSITY default
 -- Inside of no run.
 SELECT * FROM weir.current_run();
+
+-- The house's own tasks.
+BEGIN;
+SELECT weir.schedule(), weir.schedule();
+SELECT name, schedule, state, execution_timeout FROM weir.tasks WHERE name LIKE 'weir%' ORDER BY name;
+SELECT weir.unschedule(), weir.unschedule();
+COMMIT;
+SET SESSION AUTHORIZATION regress_weir_task;
+SELECT weir.schedule();
+RESET SESSION AUTHORIZATION;
+-- They stand still here.
+SET client_min_messages = warning;
+\set VERBOSITY terse
+BEGIN;
+SELECT weir.schedule();
+SELECT weir.pause_task(name) FROM weir.tasks WHERE name ~ '^weir_';
+COMMIT;
+\set VERBOSITY default
+-- Checks on a schedule: what has come due is run, as the check's owner, and what was missed once.
+CREATE SCHEMA regress_weir_task AUTHORIZATION regress_weir_task;
+SET SESSION AUTHORIZATION regress_weir_task;
+CREATE TABLE regress_weir_task.seen (x int);
+INSERT INTO regress_weir_task.seen VALUES (1), (NULL);
+SELECT weir.create_check('every_day', 'regress_weir_task.seen', 'not_null', '{"column": "x"}', schedule => '@daily');
+SELECT weir.create_check('every_year', 'regress_weir_task.seen', 'not_null', '{"column": "x"}', schedule => '@yearly');
+SELECT weir.create_check('by_hand', 'regress_weir_task.seen', 'not_null', '{"column": "x"}');
+SELECT weir.create_check('off', 'regress_weir_task.seen', 'not_null', '{"column": "x"}', schedule => '@daily', enabled => false);
+SELECT weir.create_check('gone', 'regress_weir_task.seen', 'custom_sql', '{"sql": "SELECT x AS y FROM regress_weir_task.seen"}', schedule => '@daily');
+ALTER TABLE regress_weir_task.seen RENAME x TO z;
+SELECT weir.create_check('wrong', 'regress_weir_task.seen', 'row_count', '{"min": 1}', schedule => 'daily');
+CALL weir_internal.run_due_checks();
+RESET SESSION AUTHORIZATION;
+CALL weir_internal.run_due_checks();
+SELECT count(*) FROM weir.check_results WHERE check_name IN ('every_day', 'every_year', 'by_hand', 'off', 'gone');
+ALTER TABLE regress_weir_task.seen RENAME z TO x;
+UPDATE weir_internal.check_definition SET scheduled_at = scheduled_at - interval '3 days' WHERE name IN ('every_day', 'off', 'gone', 'by_hand');
+ALTER TABLE regress_weir_task.seen RENAME x TO z;
+CALL weir_internal.run_due_checks();
+CALL weir_internal.run_due_checks();
+SELECT check_name, status, sqlstate FROM weir.check_results WHERE check_name IN ('every_day', 'every_year', 'by_hand', 'off', 'gone') ORDER BY check_name;
+ALTER TABLE regress_weir_task.seen RENAME z TO x;
+UPDATE weir_internal.check_definition SET scheduled_at = scheduled_at - interval '1 day' WHERE name = 'every_day';
+CALL weir_internal.run_due_checks();
+SELECT check_name, status, failed_rows, count(*) FROM weir.check_results WHERE check_name = 'every_day' GROUP BY 1, 2, 3 ORDER BY 2;
+SELECT severity, message FROM weir.alerts WHERE what = 'every_day' AND resolved_at IS NULL;
+SELECT weir.unschedule();
+SET SESSION AUTHORIZATION regress_weir_task;
+SELECT weir.create_check('waits', 'regress_weir_task.seen', 'row_count', '{"min": 1}', schedule => '@daily');
+-- Dead letters of a stream.
+SET client_min_messages = error;
+SELECT weir.create_stream('regress_weir_task.s', 'id int CHECK (id > 0), note text');
+SELECT weir.schedule(replay => 'regress_weir_task.s', filter => 'message ~ $$it''s :x$$'), weir.schedule('regress_weir_task.s');
+SELECT name, owner, command, schedule FROM weir.tasks WHERE name ~ 'replay';
+SELECT weir.schedule('regress_weir_task.seen');
+SELECT weir.drop_task('weir_replay regress_weir_task.s');
+SELECT weir.schedule('regress_weir_task.s', '*/5 * * * *');
+SELECT command, schedule FROM weir.tasks WHERE name ~ 'replay';
+RESET SESSION AUTHORIZATION;
+CREATE ROLE regress_weir_task_other LOGIN;
+GRANT USAGE ON SCHEMA regress_weir_task TO regress_weir_task_other;
+SET SESSION AUTHORIZATION regress_weir_task_other;
+SELECT weir.schedule('regress_weir_task.s');
+SELECT weir.unschedule('regress_weir_task.s');
+SET SESSION AUTHORIZATION regress_weir_task;
+SELECT weir.unschedule('regress_weir_task.s'), weir.unschedule('regress_weir_task.s');
+SELECT weir.schedule('regress_weir_task.s');
+DROP TABLE regress_weir_task.s;
+SELECT count(*) FROM weir.tasks WHERE name ~ 'replay';
+RESET SESSION AUTHORIZATION;
+DROP SCHEMA regress_weir_task CASCADE;
+DELETE FROM weir_internal.alert WHERE key IN ('every_day', 'gone');
+DROP ROLE regress_weir_task_other;
+
 
 SELECT weir.drop_task(n) FROM unnest('{"load \"all\"",clean,count,extract,mine,mute,of the function''s owner}'::text[]) n;
 SELECT count(*) FROM weir.tasks;

@@ -7,7 +7,7 @@ CREATE TABLE weir_internal.check_definition (
     kind text NOT NULL,
     params jsonb NOT NULL,
     severity text NOT NULL,
-    schedule text,
+    schedule text,                              -- cron expression, UTC
     filter text,
     group_by text[],
     mostly float8,
@@ -16,7 +16,8 @@ CREATE TABLE weir_internal.check_definition (
     tags text[] NOT NULL,
     enabled boolean NOT NULL,
     search_path text NOT NULL,                  -- of when it was created
-    created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    scheduled_at timestamptz NOT NULL DEFAULT clock_timestamp()     -- its schedule has been seen to up to then
 );
 CREATE INDEX ON weir_internal.check_definition (target);
 COMMENT ON TABLE weir_internal.check_definition IS 'checks on tables';

@@ -122,7 +122,7 @@ CREATE FUNCTION weir.create_check(
 RETURNS void
 LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_door';
 COMMENT ON FUNCTION weir.create_check(text, regclass, text, jsonb, text, text, text, text[], float8, text, text, text[], boolean, boolean) IS
-'Creates a check on a table or view that the caller may read; it is run with the caller''s rights. kind and the keys of params are listed in docs/quality.md. severity: error, or warn, which never fails. filter: SQL condition for the rows that count. group_by: columns; each group is judged. mostly: the share of rows, 0 to 1, that is enough. warn_if, error_if: conditions on failed rows, such as > 10 or >= 5%. tags: for weir.run_checks. Kinds and keys that do not exist are refused (42704), columns, too (42703); SQL is parsed, not run.';
+'Creates a check on a table or view that the caller may read; it is run with the caller''s rights. kind and the keys of params are listed in docs/quality.md. severity: error, or warn, which never fails. schedule: a cron expression (see weir.cron_next; UTC), by which weir.schedule has it run; one that was missed is run once. filter: SQL condition for the rows that count. group_by: columns; each group is judged. mostly: the share of rows, 0 to 1, that is enough. warn_if, error_if: conditions on failed rows, such as > 10 or >= 5%. tags: for weir.run_checks. Kinds and keys that do not exist are refused (42704), columns, too (42703); SQL is parsed, not run.';
 
 CREATE FUNCTION weir_internal.create_check(
     caller oid, caller_path text, name text, target regclass, kind text, params jsonb, severity text, schedule text, filter text,
@@ -142,11 +142,17 @@ BEGIN
         RAISE duplicate_object USING MESSAGE = format('check "%s" already exists', name);
     END IF;
     d := weir_internal.check_define(caller, caller_path, name, target, kind, params, severity, filter, group_by, mostly, warn_if, error_if);
+    PERFORM weir.cron_next(schedule);       -- refuses what is no cron expression
     d.schedule := schedule;
     d.tags := coalesce(tags, '{}');
     d.enabled := coalesce(enabled, true);
     d.created_at := clock_timestamp();
+    d.scheduled_at := d.created_at;
     INSERT INTO weir_internal.check_definition SELECT d.*;
+    IF schedule IS NOT NULL AND NOT EXISTS (SELECT FROM weir_internal.task t WHERE t.name = 'weir_run_checks') THEN
+        RAISE WARNING USING MESSAGE = 'schedules of checks stand still: nothing runs them',
+            HINT = 'Have a superuser run SELECT weir.schedule().';
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION weir_internal.create_check(oid, text, text, regclass, text, jsonb, text, text, text, text[], float8, text, text, text[], boolean, boolean) IS
@@ -194,7 +200,6 @@ DECLARE
     run_id bigint := nextval('weir_internal.check_run');
     d weir_internal.check_definition;
     r weir_internal.check_result;
-    results weir_internal.check_result[];
 BEGIN
     IF name IS NOT NULL THEN
         PERFORM weir_internal.own_check(caller, name);
@@ -205,19 +210,12 @@ BEGIN
           AND pg_has_role(caller, c.owner, 'USAGE')
         ORDER BY c.name COLLATE "C"
     LOOP
-        results := '{}';
-        FOR r IN SELECT * FROM weir_internal.check_run_or_skip(d, run_id) LOOP
-            results := results || r;
-            INSERT INTO weir_internal.check_result (run_id, check_name, owner, target, column_name, status, observed, expected, failed_rows,
-                total_rows, sample, sample_of, duration, run_at, kind, severity, group_key, sqlstate, message)
-            VALUES (r.run_id, r.check_name, r.owner, r.target, r.column_name, r.status, r.observed, r.expected, r.failed_rows,
-                r.total_rows, r.sample, r.sample_of, r.duration, r.run_at, r.kind, r.severity, r.group_key, r.sqlstate, r.message);
+        FOR r IN SELECT * FROM weir_internal.check_keep(d, run_id) LOOP
             RETURN NEXT weir_internal.check_show(r);
             IF r.status IN ('fail', 'error') AND r.severity = 'error' THEN
                 PERFORM weir_internal.fail_task(format('check "%s" has status %s', r.check_name, r.status));
             END IF;
         END LOOP;
-        PERFORM weir_internal.check_alert(d, results);
     END LOOP;
 END
 $$;
@@ -247,6 +245,55 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION weir_internal.check_run_or_skip(weir_internal.check_definition, bigint) IS 'the results of a check, or that it is not enabled';
+
+CREATE FUNCTION weir_internal.check_keep(d weir_internal.check_definition, run_id bigint) RETURNS SETOF weir_internal.check_result
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    r weir_internal.check_result;
+    results weir_internal.check_result[] := '{}';
+BEGIN
+    FOR r IN SELECT * FROM weir_internal.check_run_or_skip(d, run_id) LOOP
+        results := results || r;
+        INSERT INTO weir_internal.check_result (run_id, check_name, owner, target, column_name, status, observed, expected, failed_rows,
+            total_rows, sample, sample_of, duration, run_at, kind, severity, group_key, sqlstate, message)
+        VALUES (r.run_id, r.check_name, r.owner, r.target, r.column_name, r.status, r.observed, r.expected, r.failed_rows,
+            r.total_rows, r.sample, r.sample_of, r.duration, r.run_at, r.kind, r.severity, r.group_key, r.sqlstate, r.message);
+        RETURN NEXT r;
+    END LOOP;
+    PERFORM weir_internal.check_alert(d, results);
+END
+$$;
+COMMENT ON FUNCTION weir_internal.check_keep(weir_internal.check_definition, bigint) IS 'runs a check, keeps its results and returns them, raises or resolves its alert';
+
+-- Has a time of its schedule passed that has not been seen to?  Several count as one.
+CREATE FUNCTION weir_internal.check_is_due(d weir_internal.check_definition) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT d.enabled AND coalesce(weir.cron_previous(d.schedule, clock_timestamp() + interval '1 us') > d.scheduled_at, false)
+$$;
+COMMENT ON FUNCTION weir_internal.check_is_due(weir_internal.check_definition) IS 'is a check to be run now, as its schedule says?';
+
+-- Run by the task weir_run_checks, as a superuser.  Each check is a transaction
+-- of its own, so that a long one holds nothing back for the others.
+CREATE PROCEDURE weir_internal.run_due_checks()
+LANGUAGE plpgsql AS $$
+DECLARE
+    due text[] := ARRAY(SELECT c.name FROM weir_internal.check_definition c WHERE weir_internal.check_is_due(c) ORDER BY c.name COLLATE "C");
+    run_id bigint := CASE WHEN due <> '{}' THEN nextval('weir_internal.check_run') END;
+    began timestamptz;
+    d weir_internal.check_definition;
+    i text;
+BEGIN
+    FOREACH i IN ARRAY due LOOP
+        began := clock_timestamp();
+        SELECT * INTO d FROM weir_internal.check_definition c WHERE c.name = i AND weir_internal.check_is_due(c);
+        CONTINUE WHEN NOT FOUND;            -- dropped or disabled meanwhile
+        PERFORM weir_internal.check_keep(d, run_id);
+        UPDATE weir_internal.check_definition c SET scheduled_at = began WHERE c.name = i;
+        COMMIT;
+    END LOOP;
+END
+$$;
+COMMENT ON PROCEDURE weir_internal.run_due_checks() IS 'runs the checks whose schedule has come due, whoever owns them; those that were missed once';
 
 CREATE FUNCTION weir.try_check(
     target regclass, kind text, params jsonb DEFAULT '{}', severity text DEFAULT 'error', filter text DEFAULT NULL,

@@ -233,6 +233,8 @@ BEGIN
     WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0 AND d.objid = c.target::oid;
     DELETE FROM weir_internal.check_result r USING pg_event_trigger_dropped_objects() d
     WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0 AND d.objid = r.target::oid;
+    PERFORM weir_internal.forget_replay(d.objid) FROM pg_event_trigger_dropped_objects() d
+    WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0;
     -- its table, or what its query reads, takes a transform with it
     FOR a IN DELETE FROM weir_internal.transform
         WHERE target::oid = ANY (gone) OR query::oid = ANY (gone_views) RETURNING *

@@ -8,7 +8,7 @@ GRANT SELECT ON weir.catalog, weir.status, weir.stream_stats, weir.gaps, weir.re
     weir.checks, weir.check_results, weir.quality, weir.quality_history TO PUBLIC;
 
 -- Internal: reached through the views (as their owner) and the event triggers.
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA weir_internal FROM PUBLIC;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA weir_internal FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA weir_internal FROM PUBLIC;
 REVOKE ALL ON SCHEMA weir_internal FROM PUBLIC;
 

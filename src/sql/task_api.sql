@@ -485,57 +485,6 @@ END $$;
 COMMENT ON FUNCTION weir.wait_run(bigint, interval) IS
 'Waits until a run and those that were made with it are over, and returns its state. Must be called after the transaction that made it, outside of one. Error 57014 after timeout_after.';
 
--- The house's own tasks.
-CREATE FUNCTION weir_internal.house_tasks(OUT name text, OUT command text, OUT schedule text) RETURNS SETOF record
-LANGUAGE sql STABLE AS $$
-    VALUES ('weir_purge_alerts', 'SELECT weir.purge_alerts()', '13 3 * * *'),
-           ('weir_purge_check_results', 'SELECT weir.purge_check_results()', '17 3 * * *')
-    UNION ALL
-    SELECT 'weir_purge_pg_cron', 'DELETE FROM cron.job_run_details WHERE end_time < now() - interval ''7 days''', '23 3 * * *'
-    WHERE weir_internal.tick_every() IS NOT NULL
-$$;
-COMMENT ON FUNCTION weir_internal.house_tasks() IS 'the tasks that weir.schedule creates';
-
-CREATE FUNCTION weir_internal.schedule(caller oid, caller_path text) RETURNS bigint
-LANGUAGE plpgsql AS $$
-DECLARE
-    h record;
-    n bigint := 0;
-BEGIN
-    IF NOT (SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.oid = caller) THEN
-        RAISE insufficient_privilege USING MESSAGE = 'permission denied to schedule the tasks of the house',
-            HINT = 'They delete what belongs to others: ask a superuser.';
-    END IF;
-    FOR h IN SELECT * FROM weir_internal.house_tasks() k WHERE NOT EXISTS (SELECT FROM weir_internal.task t WHERE t.name = k.name) LOOP
-        PERFORM weir_internal.create_task(caller, caller_path, h.name, h.command, h.schedule, '{}', 0, '5 minutes', 1, '1 hour', '1 hour',
-            NULL, false, false, 'UTC', true, false, 'all_success', NULL, NULL, '1 hour', NULL);
-        n := n + 1;
-    END LOOP;
-    PERFORM weir_internal.sync_tick(true);
-    RETURN n;
-END $$;
-COMMENT ON FUNCTION weir_internal.schedule(oid, text) IS 'weir.schedule, for the caller given';
-CREATE FUNCTION weir.schedule() RETURNS bigint LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_door';
-COMMENT ON FUNCTION weir.schedule() IS
-'Creates the tasks of the house that are not there: every night, resolved alerts, old results of checks and old rows of pg_cron''s job_run_details (a week) are deleted. Installs the tick where it is missing. Returns how many tasks it has created. For superusers.';
-
-CREATE FUNCTION weir_internal.unschedule(caller oid, caller_path text) RETURNS bigint
-LANGUAGE plpgsql AS $$
-DECLARE
-    name text;
-    n bigint := 0;
-BEGIN
-    FOR name IN SELECT t.name FROM weir_internal.task t
-        WHERE t.name IN ('weir_purge_alerts', 'weir_purge_check_results', 'weir_purge_pg_cron') LOOP
-        PERFORM weir_internal.drop_task(caller, caller_path, name, false);
-        n := n + 1;
-    END LOOP;
-    RETURN n;
-END $$;
-COMMENT ON FUNCTION weir_internal.unschedule(oid, text) IS 'weir.unschedule, for the caller given';
-CREATE FUNCTION weir.unschedule() RETURNS bigint LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_door';
-COMMENT ON FUNCTION weir.unschedule() IS 'Drops the tasks that weir.schedule created; returns how many. The tick stays as long as other tasks have schedules.';
-
 -- The tick.
 CREATE FUNCTION weir.tick() RETURNS void
     LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_tick';

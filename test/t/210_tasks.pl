@@ -11,7 +11,7 @@ use IPC::Run ();
 use Sandbox;
 use Test::More;
 
-my $box = Sandbox->new('no-broker', 'weir.task_workers=4');
+my $box = Sandbox->new('no-broker', 'weir.task_workers=4', 'max_worker_processes=14');
 
 sub states
 {
@@ -31,6 +31,19 @@ sub poll_states
 	is(states($run), $expected, $name);
 }
 
+# Runs tasks at once, waits until they are over, and compares how.
+sub run_all
+{
+	my ($name, %expected) = @_;
+	my $tasks = join ',', map { "'$_'" } sort keys %expected;
+
+	$box->sql("SELECT weir.run_task(t) FROM unnest(ARRAY[$tasks]) t");
+	$box->await("SELECT count(*) FROM weir.task_runs WHERE task IN ($tasks)"
+		  . " AND state IN ('scheduled', 'queued', 'waiting', 'running', 'up_for_retry')", '0');
+	is($box->sql("SELECT string_agg(task || ' ' || state || coalesce(' ' || sqlstate, ''), E'\n' ORDER BY task COLLATE \"C\") FROM weir.task_runs WHERE task IN ($tasks)"),
+		join("\n", map { "$_ $expected{$_}" } sort keys %expected), $name);
+}
+
 sub run_task
 {
 	my ($task) = @_;
@@ -44,8 +57,10 @@ $box->sql('CREATE EXTENSION IF NOT EXISTS pg_cron; CREATE TABLE log (what text, 
 $box->sql(q(BEGIN; SELECT weir.create_task('gone', 'SELECT 1', '@hourly'); ROLLBACK));
 is($box->sql('SELECT (SELECT count(*) FROM weir.tasks), (SELECT count(*) FROM cron.job)'), '0|0', 'nothing is left of a task that was rolled back');
 $box->sql(q(SELECT weir.create_task('extract', 'INSERT INTO log VALUES (''extract'', :interval_start, :interval_end)', '@hourly')));
-$box->sql(q(SELECT weir.create_task('every_minute', 'INSERT INTO log VALUES (''minute'', :interval_start, :interval_end)', '* * * * *')));
+$box->sql(q(SELECT weir.create_task('every_five', 'SELECT 1', '*/5 * * * *')));
 is($box->sql('SELECT schedule, command, database FROM cron.job'), '* * * * *|SELECT weir.tick()|weir', 'the first schedule installs the one tick');
+is($box->sql("SELECT next_interval_end > created_at, next_interval_end - created_at <= '5 minutes', next_interval_end - next_interval_start FROM weir.tasks WHERE name = 'every_five'"),
+	't|t|00:05:00', 'a schedule begins with the interval that ends next');
 
 # A DAG of five, whose middle fails and recovers.
 $box->sql(<<~'END');
@@ -88,19 +103,11 @@ $box->sql(<<~'END');
 	SELECT weir.create_task('read_only', 'SET default_transaction_read_only = on; SELECT 1 AS x');
 	SELECT weir.create_task('self', 'SELECT task, run_id = :run_id AS same, attempt, interval_end = :interval_end AS same_end FROM weir.current_run()');
 	END
-poll_states(run_task('vacuum'), 'vacuum success', 'VACUUM runs');
-poll_states(run_task('call'), 'call failed', 'a procedure that fails after it has committed');
-is($box->sql("SELECT count(*), bool_and(a IS NOT NULL) FROM log WHERE what ~ 'commit'"), '3|t', 'has committed');
-poll_states(run_task('vacuum_and_more'), 'vacuum_and_more failed', 'VACUUM beside others does not');
-is($box->sql("SELECT sqlstate FROM weir.task_runs WHERE task = 'vacuum_and_more'"), '25001', 'as in any session');
-poll_states(run_task('left_open'), 'left_open failed', 'a transaction that is left open is an error');
-poll_states(run_task('two'), 'two failed', 'several statements');
-is($box->sql("SELECT count(*) FROM log WHERE what IN ('left open', 'first of two')"), '0', 'are one transaction');
-poll_states(run_task('deferred'), 'deferred failed', 'what fails at commit fails');
-is($box->sql("SELECT sqlstate FROM weir.task_runs WHERE task = 'deferred'"), '23503', 'with its SQLSTATE');
-poll_states(run_task('copy'), 'copy failed', 'there is no client to copy to');
-poll_states(run_task('read_only'), 'read_only success', 'a session may be read-only');
-poll_states(run_task('self'), 'self success', 'a command sees its run');
+run_all('each as in any session of a client\'s',
+	vacuum => 'success', vacuum_and_more => 'failed 25001', call => 'failed 22012', left_open => 'failed 25001',
+	two => 'failed 22012', deferred => 'failed 23503', copy => 'failed 0A000', read_only => 'success', self => 'success');
+is($box->sql("SELECT count(*), bool_and(a IS NOT NULL) FROM log WHERE what ~ 'commit'"), '3|t', 'a procedure that fails after it has committed has committed');
+is($box->sql("SELECT count(*) FROM log WHERE what IN ('left open', 'first of two')"), '0', 'several statements are one transaction, one that is left open is an error');
 is($box->sql("SELECT result FROM weir.task_runs WHERE task = 'self'"), '{"same": true, "task": "self", "attempt": 1, "same_end": true}', 'by parameters and by weir.current_run');
 
 # Timeouts and cancels.
@@ -110,16 +117,25 @@ $box->sql(<<~'END');
 	SELECT weir.create_task('after_endless', 'SELECT 1', after => '{endless}');
 	SELECT weir.create_task('stubborn', 'DO $$ BEGIN LOOP BEGIN PERFORM pg_sleep(600); EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP; END $$');
 	END
+my $stubborn = run_task('stubborn');
+$run = run_task('endless');
+$box->await("SELECT count(*) FROM weir.task_runs WHERE run_id IN ($run, $stubborn) AND state = 'running' AND pid IS NOT NULL", '2');
+is($box->sql("SELECT weir.cancel_run($stubborn), weir.cancel_run($run)"), 't|t', 'runs are canceled');
 poll_states(run_task('slow'), 'slow failed', 'what takes too long is canceled');
 is($box->sql("SELECT sqlstate, error FROM weir.task_runs WHERE task = 'slow'"), '57014|canceled after execution_timeout of 200 ms', 'and says so');
-$run = run_task('endless');
-$box->await("SELECT state FROM weir.task_runs WHERE run_id = $run AND pid IS NOT NULL", 'running');
-is($box->sql("SELECT weir.cancel_run($run)"), 't', 'a run is canceled');
-poll_states($run, 'after_endless upstream_failed, endless cancelled', 'with its retries, and those after it are not run');
-$run = run_task('stubborn');
-$box->await("SELECT state FROM weir.task_runs WHERE run_id = $run AND pid IS NOT NULL", 'running');
-$box->sql("SELECT weir.cancel_run($run)");
-poll_states($run, 'stubborn cancelled', 'a session that will not be canceled is ended');
+poll_states($run, 'after_endless upstream_failed, endless cancelled', 'a canceled run is over with its retries, and those after it are not run');
+
+# Alerts.
+$box->sql(<<~'END');
+	SELECT weir.create_task('doubly', 'SELECT 1 / 0', on_failure => 'SELECT 1 / 0 FROM log; SELECT sqrt(-1)');
+	SELECT weir.create_task('late', 'SELECT pg_sleep(0.1)', sla => '1 ms');
+	SELECT weir.create_task('in_time', 'SELECT pg_sleep(0.1)', sla => '1 hour');
+	END
+run_all('an on_failure that fails, an SLA', doubly => 'failed 22012', late => 'success', in_time => 'success');
+$box->poll("SELECT state, error, note FROM weir.task_runs WHERE task = 'doubly'", 'failed\|division by zero\|on_failure failed: division by zero',
+	'an on_failure that fails is noted, and not repeated');
+is($box->sql("SELECT what, severity, resolved_at IS NOT NULL, message ~ 'after its SLA of 00:00:00.001' FROM weir.alerts WHERE source = 'task_late'"),
+	'late|warn|t|t', 'a run that is late raises an alert, which its success resolves');
 
 # A backfill of two days, three hours at a time.
 $box->sql(<<~'END');
@@ -161,6 +177,8 @@ $box->sql("SELECT weir.retry_run(run_id) FROM weir.task_runs WHERE task = 'in_or
 $box->poll("SELECT string_agg(state, ' ' ORDER BY run_id) FROM weir.task_runs WHERE task = 'in_order'", 'success success success success',
 	'until it is tried again with success');
 
+poll_states($stubborn, 'stubborn cancelled', 'a session that will not be canceled is ended');
+
 # Waiting for data.
 $box->sql(<<~'END');
 	CREATE TABLE arrived (at timestamptz);
@@ -178,7 +196,6 @@ is($box->sql("SELECT state, note FROM weir.task_runs WHERE run_id = $waits"), 'w
 $box->poll("SELECT state, note FROM weir.task_runs WHERE run_id = $stream", 'waiting\|waits for the watermark of stream public\.events, which is -infinity', 'and one for a stream');
 $box->sql(q(INSERT INTO arrived VALUES ('infinity'); SELECT weir.ingest('events', '{"ts": "2024-01-02T00:00:01Z"}'::text)));
 poll_states($stream, 'waits_for_stream success', 'the watermark passes');
-poll_states($waits, 'waits success', 'the condition becomes true');
 
 # As whom.
 $box->sql(<<~'END');
@@ -191,31 +208,50 @@ $box->sql(<<~'END');
 	SELECT weir.create_task('climbs', 'RESET SESSION AUTHORIZATION; RESET ROLE; SELECT current_user');
 	RESET SESSION AUTHORIZATION; SET SESSION AUTHORIZATION mute; SET client_min_messages = error;
 	SELECT weir.create_task('mute', 'SELECT 1');
+	RESET SESSION AUTHORIZATION; CREATE ROLE leaver LOGIN; SET SESSION AUTHORIZATION leaver;
+	SELECT weir.create_task('orphan', 'SELECT 1');
+	RESET SESSION AUTHORIZATION; DROP ROLE leaver;
 	END
 poll_states(run_task('as_worker'), 'as_worker success', 'a task of another role\'s');
 is($box->sql("SELECT result FROM weir.task_runs WHERE task = 'as_worker'"),
 	'{"mem": "77kB", "path": "worker", "current_user": "worker", "session_user": "worker"}', 'runs as that role, with its settings');
-poll_states(run_task('peeps'), 'peeps failed', 'it may do what its owner may');
-is($box->sql("SELECT sqlstate FROM weir.task_runs WHERE task = 'peeps'"), '42501', 'and no more');
-poll_states(run_task('climbs'), 'climbs success', 'RESET');
-is($box->sql("SELECT result->>'current_user' FROM weir.task_runs WHERE task = 'climbs'"), 'worker', 'leads nowhere');
-poll_states(run_task('mute'), 'mute failed', 'a role that may not log in has no sessions');
-is($box->sql("SELECT error FROM weir.task_runs WHERE task = 'mute'"), 'its owner, role mute, may not log in', 'which is said');
+run_all('with no more rights than its owner', peeps => 'failed 42501', climbs => 'success', mute => 'failed 28000', orphan => 'failed 28000');
+is($box->sql("SELECT result->>'current_user' FROM weir.task_runs WHERE task = 'climbs'"), 'worker', 'RESET leads nowhere');
+is($box->sql("SELECT string_agg(error, ', ' ORDER BY task) FROM weir.task_runs WHERE task IN ('mute', 'orphan')"),
+	'its owner, role mute, may not log in, its owner does not exist any more', 'a role that may not log in, or is gone, has no sessions');
+$box->sql("SELECT weir.alter_task('orphan', owner => 'worker')");
+poll_states(run_task('orphan'), 'orphan success', 'a superuser gives such a task to another');
 
 # No process to be had for a while.
 $box->sql('ALTER SYSTEM SET weir.task_workers = 0; SELECT pg_reload_conf()');
 $run = run_task('self');
 $box->poll("SELECT state FROM weir.task_runs WHERE run_id = $run", 'queued', 'a run waits for a process');
-$box->sql('ALTER SYSTEM RESET weir.task_workers; SELECT pg_reload_conf()');
+$box->sql('ALTER SYSTEM SET weir.task_workers = 4; SELECT pg_reload_conf()');
 poll_states($run, 'self success', 'until there is one');
+
+# More than max_worker_processes has.
+$box->sql(<<~'END');
+	ALTER SYSTEM SET weir.task_workers = 20; SELECT pg_reload_conf();
+	SELECT weir.create_task('many', 'SELECT pg_advisory_lock_shared(7)', '@hourly');
+	END
+my $hold = $box->busy_session('SELECT pg_advisory_lock(7)');
+$box->sql("SELECT weir.backfill('many', '2024-01-01 00:00Z', '2024-01-01 20:00Z', max_active => 20)");
+$box->poll("SELECT DISTINCT state, attempt, note FROM weir.task_runs WHERE task = 'many' AND note IS NOT NULL",
+	'queued\|0\|no process is left: max_worker_processes is \d+', 'a run for which no process is left stays queued, and says so');
+$box->end_session($hold, 'SELECT pg_advisory_unlock(7)');
+$box->poll("SELECT state, attempt, count(*) FROM weir.task_runs WHERE task = 'many' GROUP BY 1, 2", 'success\|1\|20', 'until there are processes again');
+$box->sql("SELECT weir.drop_task('many'); ALTER SYSTEM SET weir.task_workers = 4; SELECT pg_reload_conf()");
+poll_states($waits, 'waits success', 'meanwhile a condition has become true');
 
 # The scheduler is ended: another one takes over what runs.
 $run = run_task('endless');
 $box->await("SELECT state FROM weir.task_runs WHERE run_id = $run AND pid IS NOT NULL", 'running');
+$box->sql("UPDATE weir_internal.task_run SET ended_at = ended_at - interval '31 days' WHERE task = 'self'");
 my $scheduler = $box->sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'pg_weir task scheduler'");
 $box->sql("SELECT pg_terminate_backend($scheduler)");
 $box->poll("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'pg_weir task scheduler' AND pid <> $scheduler", '1', 'another scheduler takes the place of one that was ended');
 is($box->sql("SELECT state FROM weir.task_runs WHERE run_id = $run"), 'running', 'what ran goes on');
+$box->poll("SELECT count(*) FILTER (WHERE task = 'self'), count(*) > 100 FROM weir.task_runs", '0\|t', 'runs that are older than weir.task_run_retention leave');
 $box->sql("SELECT weir.cancel_run($run)");
 poll_states($run, 'after_endless upstream_failed, endless cancelled', 'and can be canceled by it');
 
@@ -227,6 +263,8 @@ $box->sql("SELECT weir.alter_task('endless', retries => 0)");
 my $lost = run_task('endless');
 my $again = run_task('interrupted');
 $box->await("SELECT count(*) FROM weir.task_runs WHERE run_id IN ($lost, $again) AND state = 'running' AND pid IS NOT NULL", '2');
+# pg_cron is to tick as soon as it is there again: its minutes are its own
+$box->sql("UPDATE cron.job SET schedule = '\@reboot'");
 $box->run('', 'crash');
 poll_states($lost, 'after_endless upstream_failed, endless failed', 'after a crash nothing runs that did: it has failed');
 is($box->sql("SELECT sqlstate, error ~ 'session ended before' FROM weir.task_runs WHERE run_id = $lost"), '08006|t', 'and says why');
@@ -247,15 +285,29 @@ for (1 .. 300)
 }
 ok(eval { $box->sql('DROP DATABASE other'); 1 }, 'a database in which a task runs can be dropped') or diag($@);
 
-# pg_cron has ticked meanwhile, without anybody else.
-$box->poll("SELECT count(*) > 0, bool_and(b - a = '1 minute') FROM log WHERE what = 'minute'", 't\|t', 'pg_cron\'s tick runs what is due');
-is($box->sql("SELECT count(*) FROM weir.task_runs WHERE task = 'every_minute' AND interval_start < (SELECT date_trunc('minute', created_at) FROM weir.tasks WHERE name = 'every_minute')"),
-	'0', 'from the interval on that ended next');
-$box->poll("SELECT status FROM cron.job_run_details ORDER BY runid LIMIT 1", 'succeeded', 'and it is content itself');
+# pg_cron has ticked.
+$box->poll('SELECT DISTINCT command, status FROM cron.job_run_details', 'SELECT weir\.tick\(\)\|succeeded', 'pg_cron runs the tick');
 
 # The scheduler leaves when nothing is due.
 $box->sql('SELECT weir.pause_task(name) FROM weir.tasks');
 $box->poll("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'pg_weir task scheduler'", '0', 'nothing is due: no scheduler');
+# A tick is all it takes: the house's own tasks, a check on a schedule among them.
+$box->sql(<<~'END');
+	SELECT weir.create_check('too_many', 'log', 'row_count', '{"max": 1}', schedule => '@hourly');
+	INSERT INTO cron.job_run_details (runid, jobid, status, end_time) VALUES (-3, 1, 'succeeded', now() - interval '9 days'),
+		(-2, 1, 'failed', NULL), (-4, 1, 'running', NULL), (-1, 1, 'succeeded', now() - interval '8 days'), (0, 1, 'succeeded', now() - interval '6 days');
+	BEGIN; SELECT weir.schedule(); SELECT weir.pause_task(name) FROM weir.tasks; COMMIT;
+	END
+$box->poll("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'pg_weir task scheduler'", '0', 'paused: no scheduler');
+$box->sql("UPDATE weir_internal.check_definition SET scheduled_at = scheduled_at - interval '3 hours';"
+	. " UPDATE weir_internal.task SET runs_on = weir_internal.database_identity(), interval_end = date_trunc('minute', now()) WHERE name ~ '^weir_'");
+is($box->sql("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'pg_weir task scheduler'"), '0', 'nothing runs by itself');
+$box->sql('SELECT weir.tick()');
+$box->poll("SELECT string_agg(DISTINCT task || ' ' || state, ', ') FROM weir.task_runs WHERE task ~ '^weir_' AND state IN ('success', 'failed')",
+	'weir_evaluate_alerts success, weir_purge_alerts success, weir_purge_check_results success, weir_purge_pg_cron success, weir_run_checks success', 'a tick runs the tasks of the house');
+is($box->sql("SELECT status, count(*) FROM weir.check_results WHERE check_name = 'too_many' GROUP BY 1"), 'fail|1', 'with a check that was missed, once');
+is($box->sql('SELECT string_agg(runid::text, \',\' ORDER BY runid) FROM cron.job_run_details WHERE runid <= 0'), '-4,0', 'pg_cron\'s old rows are deleted');
+is($box->sql('SELECT weir.unschedule()'), '5', 'the tasks of the house are dropped');
 unlike($box->run('', 'log', '-n', 100000), qr/(?:PANIC|terminated by signal (?!9)|TRAP)/, 'nothing has crashed');
 
 # The last schedule takes the tick along, and so does the extension.
