@@ -319,7 +319,10 @@ prepare_message(WeirApply *apply, const WeirMessage *message, int row)
 	}
 	rt->messages[row] = message;
 	rt->events[row] = (WeirDedupEvent) {slot->tts_values, event_time, watermark};
-	return !message->was_duplicate;
+	if (!message->was_duplicate)
+		return true;
+	ExecClearTuple(slot);		/* while the lot's memory is there */
+	return false;
 }
 
 /* Prepares messages [from, to), adding to the *nrows rows of the lot.  *next is always the message being worked on. */
