@@ -210,7 +210,6 @@ fill_range(Attempt *attempt, WeirRefillRange *range, const WeirMessage *messages
 	}
 	put_gathered(attempt, range, gathered, ngathered);
 	range->next_offset = last + 1;
-	pfree(gathered);
 }
 
 /* Counts the ranges that begin before or at an offset of a partition, those of partitions before it included. */
