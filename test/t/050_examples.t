@@ -1,5 +1,5 @@
 # The examples print what examples/expected/ says, the first time and again.
-# They run as a newcomer runs them: with the sandbox's psql.
+# They run as a newcomer runs them: with the sandbox's psql.  So does demo/quality.
 
 use strict;
 use warnings;
@@ -48,6 +48,18 @@ foreach my $round ('', ', again')
 			contents("examples/expected/$example.out"),
 			"$example$round");
 	}
+}
+
+# The demo of data quality finds what is planted, and nothing else; it finds
+# nothing where nothing is planted.
+foreach my $faults ([], ['none'], [ 'nulls', 'drift', 'late' ])
+{
+	my $plant = @$faults ? qq{-v plant="@$faults"} : '';
+	my $planted = @$faults ? grep({ $_ ne 'none' } @$faults) : 9;
+
+	like( sandbox("psql -X -q $plant -f demo/quality.sql"),
+		qr/, $planted faults planted, $planted found, 0 unexpected$/,
+		'demo/quality with ' . (@$faults ? "faults: @$faults" : 'all faults'));
 }
 
 # Expected output that nobody compares would only look like a test.
