@@ -76,7 +76,7 @@ INSERT INTO judge (name, kind, params, mostly, since, finds, may) VALUES
         '{drift}', '{outliers,missing column}'),
     ('drift, psi', 'drift', '{"column": "temp", "timestamp_column": "ts"}', NULL, '15 days', '{drift}', '{outliers,missing column}'),
     ('drift, ks', 'drift', '{"column": "temp", "timestamp_column": "ts", "method": "ks"}', NULL, '15 days', '{drift}', '{outliers,missing column}'),
-    ('drift, ks, threshold 0.1', 'drift', '{"column": "temp", "timestamp_column": "ts", "method": "ks", "threshold": 0.1}', NULL, '15 days',
+    ('drift, ks, threshold 0.024', 'drift', '{"column": "temp", "timestamp_column": "ts", "method": "ks", "threshold": 0.024}', NULL, '15 days',
         '{drift}', '{outliers,missing column}');
 
 CREATE TABLE verdict (day timestamptz, fault text, size float8, judge int, status text, observed text);

@@ -55,6 +55,19 @@ WHERE extract(isodow FROM d) < 7 OR j <= 10;
 SELECT says(weir.check_anomaly('w', 'at', as_of => '2026-01-12Z', sensitivity => 2)),
     says(weir.check_anomaly('w', 'at', as_of => '2026-01-12Z', sensitivity => 2, seasonality => 'day_of_week'));
 SELECT says(weir.check_anomaly('v', 'at', 'avg', 'x', bucket => '1 hour', seasonality => 'hour_of_day', as_of => '2026-01-21Z'));
+-- noons come again: they are not left out as outliers, of which half would deviate infinitely
+SELECT says(weir.check_anomaly('v', 'at', bucket => '1 hour', as_of => '2026-01-20 13:00Z')), says(weir.check_anomaly('v', 'at', bucket => '6 hours', as_of => '2026-01-21Z'));
+
+-- A former fault does not hide the next one: the thirteenth day has ten times as many rows, and is left out.
+INSERT INTO a SELECT at, d, x FROM a, generate_series(1, 9) WHERE d = 13;
+SELECT anomaly(150), anomaly(117), anomaly(80);
+-- unless it is so by the week
+INSERT INTO a SELECT at - interval '7 days', 6, x FROM a WHERE d = 13;
+SELECT anomaly(150), anomaly(117), anomaly(80);
+-- also where more than half of the days are the same
+CREATE TABLE same AS SELECT timestamptz '2026-01-01Z' + d * interval '1 day' + j * interval '1 second' AS at
+FROM generate_series(0, 14) d, generate_series(1, CASE d WHEN 5 THEN 90 WHEN 6 THEN 12 WHEN 14 THEN 15 ELSE 10 END) j;
+SELECT says(weir.check_anomaly('same', 'at', as_of => '2026-01-16Z')), says(weir.check_anomaly('same', 'at', as_of => '2026-01-15Z'));
 
 -- Drift.  PSI by deciles of the baseline 1.06396; D 0.281, and 0.07439 at 5 %; PSI of categories 1.56405.
 CREATE TABLE b1 AS SELECT (i * 7919 % 1000) / 10.0 AS x, 'k' || i % 5 AS k, timestamptz '2026-01-01Z' + i * interval '1 minute' AS at FROM generate_series(1, 1000) i;
@@ -62,6 +75,16 @@ CREATE TABLE b2 AS SELECT 10 + (i * 7919 % 1000) / 8.0 AS x, 'k' || i % 4 AS k, 
 SELECT says(weir.check_drift('b2', 'x', 'b1')), says(weir.check_drift('b2', 'x', 'b1', 'ks')), says(weir.check_drift('b2', 'k', 'b1'));
 SELECT says(weir.check_drift('b1', 'x', 'b1')), says(weir.check_drift('b1', 'x', 'b1', 'ks')), says(weir.check_drift('b1', 'k', 'b1'));
 SELECT says(weir.check_drift('b2', 'x', 'b1', threshold => 2)), says(weir.check_drift('b2', 'x', 'b1', bins => 2));
+-- what is found by chance in few rows is none: the critical index of 10 bins is 21.67 (1/n + 1/m), of 4 bins 11.34 (1/n + 1/m)
+SELECT says(weir.check_drift('b2', 'x', 'b1', min_rows => 1, filter => 'x < 16')), says(weir.check_drift('b2', 'x', 'b1', bins => 4, min_rows => 1, filter => 'x < 16')),
+    says(weir.check_drift('b2', 'k', 'b2', min_rows => 1, filter => 'x < 11'));
+-- two times a hundred numbers of one distribution, with an index that is beyond 0.2 by chance
+CREATE TABLE h1 AS SELECT ('x' || left(md5('c' || i), 6))::bit(24)::int AS x FROM generate_series(1, 100) i;
+CREATE TABLE h2 AS SELECT ('x' || left(md5('b' || i), 6))::bit(24)::int AS x FROM generate_series(1, 100) i;
+SELECT says(weir.check_drift('h1', 'x', 'h2')), says(weir.check_drift('h1', 'x', 'h2', threshold => 0.2));
+-- nor is a distance that is too small to matter
+CREATE TABLE b3 AS SELECT x + 7 AS x FROM b1, generate_series(1, 20);
+SELECT says(weir.check_drift('b3', 'x', 'b1', 'ks')), says(weir.check_drift('b3', 'x', 'b1', 'ks', threshold => 0.06));
 -- another way to D
 SELECT round(max(abs((SELECT count(*) FROM b2 WHERE b2.x <= p.x) / 500.0 - (SELECT count(*) FROM b1 WHERE b1.x <= p.x) / 1000.0)), 4) AS d
 FROM (SELECT x FROM b1 UNION SELECT x FROM b2) p;
@@ -70,4 +93,7 @@ INSERT INTO b1 SELECT * FROM b2;
 SELECT says(weir.check_drift('b1', 'x', timestamp_column => 'at', as_of => '2026-01-08 12:00Z'));
 SELECT says(weir.check_drift('b2', 'x', 'b1', filter => 'at < ''2026-01-08 00:50Z''')), says(weir.check_drift('b2', 'at', 'b1', 'ks'));
 
+-- Statements are not compiled, which would take longer than they do; the session's setting stays.
+SET jit = on;
+SELECT says(weir.check_custom_sql('a', $$SELECT 1 WHERE current_setting('jit') = 'on'$$)), current_setting('jit');
 DROP SCHEMA cks CASCADE;

@@ -20,6 +20,7 @@
 #include "owner.h"
 #include "storage/latch.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/syscache.h"
 #include "utils/timeout.h"
 
@@ -79,6 +80,8 @@ become(const AsRole *query, WeirOwnerSession *session)
 				 errmsg("role with OID %u does not exist", query->role)));
 	weir_owner_enter(query->role, query->search_path[0] == '\0' ? "pg_catalog" :
 					 psprintf("pg_catalog, %s", query->search_path), session);
+	/* compiling statements as long as those of checks takes longer than most of them run; back with the role */
+	(void) set_config_option("jit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "could not connect to SPI");
 }

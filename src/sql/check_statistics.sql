@@ -42,21 +42,38 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION weir_internal.check_volume(text, text, text) IS 'the statement of kind volume';
 
--- score = (value - training mean) / training standard deviation
+-- score = (value - training mean) / training standard deviation.  Neither is of
+-- buckets that are outliers themselves, lest former faults hide the next one:
+-- those whose modified z-score is beyond 3.5 (Iglewicz and Hoaglin, How to
+-- Detect and Handle Outliers, 1993), unless another one is a week away, or a
+-- day: quiet Sundays, say.
 CREATE FUNCTION weir_internal.check_anomaly(src text, key text, at text, metric text, col text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT format($q$
         WITH %1$s,
         j AS (SELECT x.weir_key, x.value FROM x WHERE x.judged),
-        s AS (SELECT x.weir_key, avg(x.value) AS mean, stddev_samp(x.value) AS deviation, count(x.value) AS n
+        r AS (SELECT x.weir_key, x.at, x.value
               FROM x CROSS JOIN t
               WHERE NOT x.judged AND CASE $1->>'seasonality'
                   WHEN 'day_of_week' THEN extract(isodow FROM x.at) = extract(isodow FROM t.judged)
                   WHEN 'hour_of_day' THEN extract(hour FROM x.at) = extract(hour FROM t.judged)
                   WHEN 'hour_of_week' THEN extract(isodow FROM x.at) = extract(isodow FROM t.judged)
                       AND extract(hour FROM x.at) = extract(hour FROM t.judged)
-                  ELSE true END
-              GROUP BY 1),
+                  ELSE true END),
+        m AS (SELECT r.weir_key, percentile_cont(0.5) WITHIN GROUP (ORDER BY r.value) AS median FROM r GROUP BY 1),
+        -- where more than half of the values are the same, the mean distance from it stands in for the median one
+        b AS (SELECT m.weir_key, m.median, 3.5 * coalesce(nullif(1.4826 * percentile_cont(0.5) WITHIN GROUP (ORDER BY abs(r.value - m.median)), 0),
+                     1.2533 * avg(abs(r.value - m.median))) AS bound
+              FROM m JOIN r ON r.weir_key IS NOT DISTINCT FROM m.weir_key GROUP BY 1, 2),
+        o AS (SELECT x.weir_key, x.at, sign(x.value - b.median) AS side
+              FROM x JOIN b ON b.weir_key IS NOT DISTINCT FROM x.weir_key WHERE abs(x.value - b.median) > b.bound),
+        -- what comes again by the week, or by the day, is usual
+        u AS (SELECT o.weir_key, o.at FROM o CROSS JOIN t
+              WHERE NOT EXISTS (SELECT FROM o p WHERE p.weir_key IS NOT DISTINCT FROM o.weir_key AND p.side = o.side
+                  AND (t.bucket <= '1 day' AND p.at - o.at IN ('7 days', '-7 days') OR t.bucket < '1 day' AND p.at - o.at IN ('1 day', '-1 day')))),
+        s AS (SELECT r.weir_key, avg(r.value) FILTER (WHERE u.at IS NULL) AS mean,
+                     stddev_samp(r.value) FILTER (WHERE u.at IS NULL) AS deviation, count(r.value) AS n
+              FROM r LEFT JOIN u ON u.at = r.at AND u.weir_key IS NOT DISTINCT FROM r.weir_key GROUP BY 1),
         c AS (SELECT j.weir_key, j.value, s.mean, s.deviation, coalesce(s.n, 0) AS n,
                      CASE WHEN j.value = s.mean THEN 0 WHEN s.deviation = 0 THEN sign(j.value - s.mean) * float8 'Infinity'
                           ELSE (j.value - s.mean) / s.deviation END AS score,
@@ -116,7 +133,12 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
              -- a bin that is empty on one side counts as one in ten thousand
              ELSE $q$(SELECT sum((s.now - s.base) * ln(s.now / s.base)) FROM (
                       SELECT greatest(p.now / nullif(n.now, 0), 0.0001) AS now, greatest(p.base / nullif(n.base, 0), 0.0001) AS base FROM p) s)$q$ END,
-        -- what two samples of one distribution exceed in 5 % of cases
-        CASE WHEN method = 'ks' THEN '1.3581 * sqrt((n.now + n.base) / nullif(n.now * n.base, 0))' ELSE '0.2' END, method)
+        -- A difference must matter, and not be by chance: two samples of one distribution exceed the critical distance in 5 % of
+        -- cases, the critical index in 1 %: it is like chi-squared times (1 / n + 1 / m) (Yurdakul, Statistical Properties of the
+        -- Population Stability Index, 2018), a quantile of which is here by Wilson and Hilferty.
+        CASE WHEN method = 'ks' THEN 'greatest(1.3581 * sqrt((n.now + n.base) / nullif(n.now * n.base, 0)), 0.1)'
+             ELSE $q$greatest((SELECT k.k * (1 - 2 / (9 * k.k) + 2.3263 * sqrt(2 / (9 * k.k))) ^ 3
+                                        FROM (SELECT nullif(count(*) - 1, 0)::float8 AS k FROM p) k)
+                                       * (1 / nullif(n.now, 0) + 1 / nullif(n.base, 0)), 0.2)$q$ END, method)
 $$;
 COMMENT ON FUNCTION weir_internal.check_drift(text, text, boolean, text) IS 'the statement of kind drift: the population stability index, or the statistic of Kolmogorov and Smirnov';
