@@ -65,6 +65,12 @@ BEGIN
         PERFORM weir_internal.touch_stream(s.stream);
     END LOOP;
 
+    -- a trigger by another name, or another one in its place
+    PERFORM weir_internal.check_triggers(array_agg(t.tgrelid))
+    FROM pg_event_trigger_ddl_commands() c JOIN pg_trigger t ON t.oid = c.objid
+    WHERE c.classid = 'pg_trigger'::regclass AND NOT weir_internal.is_restoring()
+    HAVING count(*) > 0;
+
     -- closed windows go to columns of these names
     FOR s IN
         SELECT a.results, k.attname
@@ -290,6 +296,14 @@ BEGIN
             PERFORM weir_internal.ring();
         END IF;
     END IF;
+
+    -- triggers by themselves: what needs them is still there, and would miss rows
+    PERFORM weir_internal.check_triggers(array_agg(c.oid))
+    FROM pg_event_trigger_dropped_objects() d
+    JOIN pg_namespace n ON n.nspname = d.address_names[1]
+    JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = d.address_names[2]
+    WHERE d.classid = 'pg_trigger'::regclass AND NOT weir_internal.is_restoring()
+    HAVING count(*) > 0;
 
     -- credentials that are in use no more, by streams that are still there
     PERFORM weir_internal.touch_stream(s.stream)
