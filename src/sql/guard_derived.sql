@@ -61,3 +61,51 @@ END
 $$;
 COMMENT ON FUNCTION weir_internal.check_triggers(oid[]) IS
 'raises 2BP01 if relations lack triggers that streams, derived objects and alerts need';
+
+CREATE FUNCTION weir_internal.has_unique_key(upsert regclass) RETURNS boolean
+LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'weir_has_unique_key';
+COMMENT ON FUNCTION weir_internal.has_unique_key(regclass) IS
+'has the table of an upsert a unique constraint or index on exactly its key, neither partial nor deferrable?';
+
+-- Raises an error if the table of an upsert cannot take its rows any more.
+CREATE FUNCTION weir_internal.check_upsert(target regclass) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    u weir_internal.upsert;
+    u_name text;
+    c record;
+BEGIN
+    SELECT * INTO u FROM weir_internal.upsert x WHERE x.target = check_upsert.target;
+    u_name := coalesce(u.name, (SELECT t.relname FROM pg_class t WHERE t.oid = u.target::oid));
+    -- columns as the query gives them, and ours; keys collate as where positions are kept
+    SELECT t.relname, k.attname, format_type(k.atttypid, k.atttypmod) AS type INTO c
+    FROM pg_class t CROSS JOIN (
+        SELECT a.attname, a.atttypid, a.atttypmod FROM pg_attribute a
+        WHERE a.attrelid = u.query::oid AND a.attnum > 0 AND a.attname !~ '^_weir_'
+        UNION ALL
+        SELECT o.name, o.type::oid, -1
+        FROM (VALUES ('_order'::name, 'timestamptz'::regtype), ('_partition', 'int'), ('_offset', 'bigint')) o (name, type)
+        WHERE u.owns_target AND (o.name <> '_order' OR u.order_by IS NULL)) k
+    LEFT JOIN pg_attribute r ON r.attrelid = u.target::oid AND r.attname = k.attname AND NOT r.attisdropped
+    WHERE t.oid = u.target::oid
+      AND ((r.atttypid, r.atttypmod) IS DISTINCT FROM (k.atttypid, k.atttypmod)
+        OR EXISTS (SELECT FROM pg_attribute p WHERE p.attrelid = u.positions::oid AND p.attname = k.attname
+            AND k.attname = ANY (u.key) AND p.attcollation <> r.attcollation))
+    LIMIT 1;
+    IF FOUND THEN
+        RAISE feature_not_supported USING
+            MESSAGE = format('table "%s" must keep its column "%s" of type %s', c.relname, c.attname, c.type),
+            DETAIL = format('Upsert "%s" writes into it.', u_name),
+            HINT = 'Columns may be added; name and convert them as you like in a view over it.';
+    END IF;
+    IF NOT weir_internal.has_unique_key(u.target) THEN
+        RAISE dependent_objects_still_exist USING
+            MESSAGE = format('upsert "%s" needs a unique constraint or index on exactly its key (%s)', u_name,
+                (SELECT string_agg(quote_ident(n.column), ', ') FROM unnest(u.key) n ("column"))),
+            DETAIL = format('Rows of table "%s" are found by it.', (SELECT t.relname FROM pg_class t WHERE t.oid = u.target::oid)),
+            HINT = format('Create another one before, neither partial nor deferrable, or drop the upsert: SELECT weir.drop(%L);', u.target);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION weir_internal.check_upsert(regclass) IS
+'raises 0A000 if columns of an upsert''s table are not what its query gives, 2BP01 if its key is not unique any more';
