@@ -50,6 +50,7 @@ SELECT what, count FROM open ORDER BY what;
 SELECT weir.create_alert('ratio', 'SELECT device FROM s WHERE 1 / temp > 100');
 SELECT put('{"device": "x", "temp": 0}', '{"device": "x", "temp": 0.001}', '{"device": "x", "temp": 1}');
 SELECT what, count FROM open WHERE what = 'ratio';
+SELECT error_stage, sqlstate, message, object_name FROM weir.dead_letters;
 
 -- Others see and do nothing.
 SET ROLE al_other;
@@ -72,6 +73,46 @@ UPDATE weir_internal.alert SET last_seen = last_seen - interval '2 hours';
 SET ROLE al_owner;
 SELECT weir.evaluate_alerts();
 SELECT what FROM open ORDER BY what;
+
+-- Streams and columns are renamed, columns are added: the alert stays the same.
+ALTER TABLE s RENAME TO renamed;
+ALTER TABLE renamed RENAME COLUMN temp TO temperature;
+ALTER TABLE renamed RENAME COLUMN device TO machine;
+ALTER TABLE renamed ADD COLUMN more int;
+SELECT accepted FROM weir.ingest('renamed', '{"machine": "a", "temperature": 105, "note": "new"}'::text);
+SELECT what, message, count, detail FROM open WHERE what = 'hot/a';
+ALTER TABLE renamed DROP COLUMN temperature;
+ALTER TABLE renamed RENAME COLUMN temperature TO temp;
+ALTER TABLE renamed RENAME COLUMN machine TO device;
+ALTER TABLE renamed RENAME TO s;
+
+-- The stream's new owner sees and does what the former one did, and queries run with his rights.
+RESET ROLE;
+ALTER TABLE s OWNER TO al_other;
+GRANT CREATE ON SCHEMA als TO al_other;
+SELECT count(*) FROM weir.alerts a WHERE resolved_at IS NULL;
+SET ROLE al_owner;
+SELECT count(*) FROM weir.alerts;
+SELECT weir.drop_alert('hot');
+SET ROLE al_other;
+SELECT count(*) FROM weir.alerts WHERE resolved_at IS NULL;
+SELECT accepted, dead_lettered FROM weir.ingest('als.s', '{"device": "a", "temp": 106}'::text);
+RESET ROLE;
+GRANT SELECT ON limits TO al_other;
+SET ROLE al_other;
+SELECT accepted, dead_lettered FROM weir.ingest('als.s', '{"device": "a", "temp": 106}'::text);
+SELECT what, message FROM weir.alerts WHERE what = 'hot/a' AND resolved_at IS NULL;
+SELECT weir.acknowledge_alert(id), weir.resolve_alert(id) FROM weir.alerts WHERE what = 'hot/b';
+SELECT acknowledged_by, resolved_at IS NOT NULL AS resolved FROM weir.alerts WHERE what = 'hot/b';
+RESET ROLE;
+UPDATE weir_internal.alert SET resolved_at = resolved_at - interval '1 year' WHERE key = 'hot/b';
+SET ROLE al_owner;
+SELECT weir.purge_alerts();
+SET ROLE al_other;
+SELECT weir.purge_alerts();
+RESET ROLE;
+ALTER TABLE s OWNER TO al_owner;
+SET ROLE al_owner;
 
 -- Dropped.
 SELECT weir.drop_alert('hot');
@@ -104,6 +145,14 @@ SELECT now_at(5, 62);
 SELECT * FROM alerts;
 SELECT now_at(0, 0);
 SELECT * FROM alerts;
+TRUNCATE weir_internal.alert, weir_internal.stream_sample;
+
+-- a stream that is renamed has no alert of its former name
+SELECT now_at(10001, 5);
+ALTER TABLE k RENAME TO l;
+SELECT weir.evaluate_alerts();
+SELECT * FROM alerts;
+ALTER TABLE l RENAME TO k;
 TRUNCATE weir_internal.alert, weir_internal.stream_sample;
 
 -- dead letters: 1 % is the limit

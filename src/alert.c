@@ -11,6 +11,7 @@
 
 #include "access/tupdesc.h"
 #include "alert.h"
+#include "catalog.h"
 #include "catalog/pg_type.h"
 #include "derived_define.h"
 #include "derived_query.h"
@@ -123,7 +124,7 @@ make_fold(const WeirAlertRow *row, Query *query)
 		appendStringInfo(&sql, "SELECT q.%s::pg_catalog.text", quote_identifier(row->key));
 	appendStringInfoString(&sql, ", pg_catalog.count(*), (pg_catalog.array_agg(");
 	add_message(&sql, row->message, NULL, row->name);
-	/* in one order everywhere: two sessions that raise alerts of the same keys wait for each other, and no more */
+	/* in one order everywhere, so that two batches that raise alerts of the same keys do not wait in a circle */
 	appendStringInfo(&sql, "))[1], (pg_catalog.array_agg(pg_catalog.to_jsonb(q)))[1] FROM (SELECT * FROM %s) q GROUP BY 1 ORDER BY 1",
 					 quote_qualified_identifier(get_namespace_name(get_rel_namespace(row->query)), get_rel_name(row->query)));
 	fold = parse_analyze_fixedparams(linitial_node(RawStmt, raw_parser(sql.data, RAW_PARSE_DEFAULT)), sql.data, NULL, 0, NULL);
@@ -249,6 +250,7 @@ weir_alert_take_batch(WeirAlert *alert, Tuplestorestate *batch)
 	Tuplestorestate *folded;
 
 	error_context_stack = &position;
+	(void) weir_fence_derived(alert->row->query, false, true);
 	folded = fold_batch(alert, batch);
 	raise_all(alert, folded);
 	tuplestore_end(folded);

@@ -107,7 +107,7 @@ typedef struct WeirFault
 	const char *detail;			/* or NULL */
 	const char *column_name;	/* or NULL */
 	const char *constraint_name;	/* or NULL */
-	const char *object_name;	/* trigger, function or derived object, or NULL */
+	const char *object_name;	/* trigger, function, derived object or alert, or NULL */
 } WeirFault;
 
 extern const char *weir_stage_name(WeirStage stage);

@@ -206,7 +206,7 @@ extern bool weir_fence_worker(Oid relid, int worker);	/* session lock; false: an
 extern void weir_fence_tasks(void);	/* until commit */
 extern bool weir_fence_lane(Oid relid, int lane, bool wait);	/* until commit; false: another has it */
 extern bool weir_fence_parts(bool parts);	/* is what follows part of a batch? returns what was so before */
-extern bool weir_fence_upsert(Oid relid, bool alone, bool wait);	/* until commit; false: others have it */
+extern bool weir_fence_derived(Oid relid, bool alone, bool wait);	/* until commit; false: others have it */
 extern void weir_fence_ids(Oid relid);
 extern void weir_fence_ids_release(Oid relid);
 

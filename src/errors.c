@@ -107,11 +107,11 @@ weir_error_function(const char *context)
 	return pnstrdup(found, end - found);
 }
 
-/* Returns the innermost derived object of a context: the first line that names one. */
+/* Returns the innermost derived object, or alert, of a context: the first line that names one. */
 static const char *
 derived_object(const char *context)
 {
-	static const char *const labels[] = {"continuous aggregate \"", "upsert \"", "transform \""};
+	static const char *const labels[] = {"continuous aggregate \"", "upsert \"", "transform \"", "alert \""};
 
 	for (const char *line = context; line != NULL && line[0] != '\0'; line += line[0] == '\n')
 	{

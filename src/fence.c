@@ -24,7 +24,7 @@
 #define FENCE_BATCH 0x5701		/* locktag_field4 of the fences */
 #define FENCE_WORKER 0x5702
 #define FENCE_LANE 0x5703
-#define FENCE_UPSERT 0x5704
+#define FENCE_DERIVED 0x5704
 #define FENCE_IDS 0x5705
 #define FENCE_TASKS 0x5706
 
@@ -189,14 +189,14 @@ weir_fence_parts(bool parts)
 }
 
 /*
- * Takes an upsert alone or with others, until commit.  The part of a batch
- * takes it alone: the next part may have deletes, or lesser keys than those
- * it has locked, and two that have both begun would wait for each other.
+ * Takes an upsert or an alert alone or with others, until commit.  The part of
+ * a batch takes it alone: the next part may have deletes, or lesser keys than
+ * those it has locked, and two that have both begun would wait for each other.
  */
 bool
-weir_fence_upsert(Oid relid, bool alone, bool wait)
+weir_fence_derived(Oid relid, bool alone, bool wait)
 {
-	LOCKTAG		tag = fence_tag(relid, 0, FENCE_UPSERT);
+	LOCKTAG		tag = fence_tag(relid, 0, FENCE_DERIVED);
 
 	return LockAcquire(&tag, alone || in_parts ? ExclusiveLock : ShareLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
 }

@@ -459,7 +459,7 @@ weir_merger_merge(WeirMerger *merger, Tuplestorestate *rows, bool deletes)
 	int			level = NewGUCNestLevel();
 
 	check_isolation(row);
-	(void) weir_fence_upsert(row->target, deletes && row->owns_target, true);
+	(void) weir_fence_derived(row->target, deletes && row->owns_target, true);
 	look_up_by_key();
 	write_to(row->target, merge, &work);
 	AtEOXact_GUC(false, level);
@@ -499,7 +499,7 @@ weir_merger_forget(WeirMerger *merger, TimestampTz until)
 {
 	Datum		value = TimestampTzGetDatum(until);
 
-	if (!weir_fence_upsert(merger->row->target, true, false))
+	if (!weir_fence_derived(merger->row->target, true, false))
 		return false;
 	SPI_connect();
 	execute(merger, WEIR_MERGE_FORGET, &value);

@@ -64,12 +64,20 @@ LEFT JOIN weir_internal.alert_rule r ON r.rule = d.rule;
 COMMENT ON VIEW weir.alert_rules IS
 'What raises alerts, and what becomes of them: enabled; threshold, in the unit given, beyond which weir.evaluate_alerts raises one; severity (info, warn, error, critical; NULL: as whatever raises it says); notify_from: the least severity that goes to NOTIFY weir_alerts; quiet_time: for how long after a notification nothing more is sent about the same; repeat_after: after how long one that is still being raised is sent again (NULL: never); with_message: whether notifications, which everybody in the database can LISTEN to, say more than id, source and severity. weir.alter_alert_rule changes them.';
 
+-- Alerts of streams are for the streams' owners of now.
+CREATE FUNCTION weir_internal.sees_alert(role oid, owner oid, stream oid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN o.owner IS NULL THEN (SELECT r.rolsuper FROM pg_roles r WHERE r.oid = sees_alert.role)
+                ELSE pg_has_role(sees_alert.role, o.owner, 'USAGE') END
+    FROM (SELECT coalesce((SELECT c.relowner FROM pg_class c WHERE c.oid = sees_alert.stream), sees_alert.owner) AS owner) o
+$$;
+COMMENT ON FUNCTION weir_internal.sees_alert(oid, oid, oid) IS 'may a role see an alert of this owner (NULL: superusers) and stream (NULL: none)?';
+
 CREATE VIEW weir.alerts WITH (security_barrier) AS
 SELECT a.id, a.source, a.key AS what, a.severity, a.message, a.detail, a.first_seen, a.last_seen, a.count,
        a.acknowledged_at, a.acknowledged_by, a.resolved_at
 FROM weir_internal.alert a
-WHERE CASE WHEN a.owner IS NULL THEN (SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.rolname = current_user)
-           ELSE pg_catalog.pg_has_role(a.owner, 'USAGE') END;
+WHERE weir_internal.sees_alert(current_user::regrole, a.owner, a.stream);
 COMMENT ON VIEW weir.alerts IS
 'What is wrong, and was: source (a rule of weir.alert_rules), what it is about, severity (info, warn, error, critical), message and detail as of the last time, when it was first and last seen, how often, who has acknowledged it when, and since when it is resolved (NULL: it is open). Shows what checks, tasks, streams and alerts raise whose owner''s rights the reader has. Resolved ones leave by weir.purge_alerts.';
 
@@ -178,8 +186,7 @@ DECLARE
 BEGIN
     SELECT * INTO a FROM weir_internal.alert o
     WHERE o.id = own_alert.id
-      AND CASE WHEN o.owner IS NULL THEN (SELECT r.rolsuper FROM pg_roles r WHERE r.oid = caller)
-               ELSE pg_has_role(caller, o.owner, 'USAGE') END
+      AND weir_internal.sees_alert(caller, o.owner, o.stream)
     FOR UPDATE;
     IF NOT FOUND THEN
         RAISE undefined_object USING
@@ -233,8 +240,7 @@ DECLARE
 BEGIN
     DELETE FROM weir_internal.alert a
     WHERE a.resolved_at < clock_timestamp() - coalesce(older_than, '90 days')
-      AND CASE WHEN a.owner IS NULL THEN (SELECT r.rolsuper FROM pg_roles r WHERE r.oid = caller)
-               ELSE pg_has_role(caller, a.owner, 'USAGE') END;
+      AND weir_internal.sees_alert(caller, a.owner, a.stream);
     GET DIAGNOSTICS n = ROW_COUNT;
     RETURN n;
 END

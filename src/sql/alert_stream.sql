@@ -227,6 +227,12 @@ BEGIN
     FOR st IN SELECT x.stream FROM weir_internal.stream x JOIN pg_class c ON c.oid = x.stream::oid
         WHERE pg_has_role(caller, c.relowner, 'USAGE') ORDER BY x.stream::oid
     LOOP
+        -- what it was called before it was renamed has no alerts any more
+        PERFORM weir_internal.resolve_alert(a.source, a.key)
+        FROM (SELECT x.source, x.key FROM weir_internal.alert x
+              JOIN weir.alert_rules r ON r.rule = x.source AND r.unit IS NOT NULL
+              WHERE x.stream = st.stream AND x.resolved_at IS NULL AND x.key <> weir_internal.check_relation(st.stream)
+              ORDER BY 1, 2) a;
         SELECT * INTO s FROM weir_internal.stream_state(st.stream);
         open := open + weir_internal.judge_progress(st.stream, s) + weir_internal.judge_rates(st.stream, s);
         DELETE FROM weir_internal.stream_sample x WHERE x.stream = st.stream AND x.sampled_at < clock_timestamp() - interval '4 hours';
@@ -235,11 +241,14 @@ BEGIN
         WHERE NOT EXISTS (SELECT FROM weir_internal.stream_sample x
             WHERE x.stream = st.stream AND x.sampled_at > clock_timestamp() - interval '30 seconds');
     END LOOP;
+    -- what a batch raises now is left alone: waiting for it, in whatever order it raises, could be a deadlock
     PERFORM weir_internal.resolve_alert('alert', a.key)
-    FROM weir_internal.alert a
-    JOIN weir_internal.alert_definition d ON d.stream = a.stream AND (a.key = d.name OR starts_with(a.key, d.name || '/'))
-    WHERE a.source = 'alert' AND a.resolved_at IS NULL AND a.last_seen + d.resolve_after <= clock_timestamp()
-      AND pg_has_role(caller, a.owner, 'USAGE');
+    FROM (SELECT x.key
+          FROM weir_internal.alert x
+          JOIN weir_internal.alert_definition d ON d.stream = x.stream AND (x.key = d.name OR starts_with(x.key, d.name || '/'))
+          WHERE x.source = 'alert' AND x.resolved_at IS NULL AND x.last_seen + d.resolve_after <= clock_timestamp()
+            AND weir_internal.sees_alert(caller, x.owner, x.stream)
+          FOR UPDATE OF x SKIP LOCKED) a;
     RETURN open;
 END
 $$;

@@ -35,4 +35,5 @@ GRANT EXECUTE ON FUNCTION
 
 -- Called by the views above, with the rights of whoever reads them.
 GRANT EXECUTE ON FUNCTION weir_internal.runs_here(text), weir_internal.worker_slots(), weir_internal.obstacle(),
-    weir_internal.refill_sums(), weir_internal.ids_sums(), weir_internal.worker_shortage() TO PUBLIC;
+    weir_internal.refill_sums(), weir_internal.ids_sums(), weir_internal.worker_shortage(),
+    weir_internal.sees_alert(oid, oid, oid) TO PUBLIC;

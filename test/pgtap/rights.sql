@@ -24,7 +24,7 @@ WHERE c.relnamespace = 'weir'::regnamespace AND c.relkind = 'v';
 SELECT is(
     (SELECT array_agg(p.proname::text ORDER BY p.proname) FROM pg_proc p WHERE p.pronamespace = 'weir_internal'::regnamespace
      AND has_function_privilege('weir_test_nobody', p.oid, 'EXECUTE')),
-    '{bin,bin_first,check_relation,distinct_add,distinct_deserialize,distinct_final,distinct_serialize,distinct_values,errors_of,ids_sums,is_at_fault,literal,need,need_operator,obstacle,refill_sums,runs_here,session_start,visible_sample,windows_of,worker_shortage,worker_slots}',
+    '{bin,bin_first,check_relation,distinct_add,distinct_deserialize,distinct_final,distinct_serialize,distinct_values,errors_of,ids_sums,is_at_fault,literal,need,need_operator,obstacle,refill_sums,runs_here,sees_alert,session_start,visible_sample,windows_of,worker_shortage,worker_slots}',
     'internal functions that views and derived queries call are for all');
 SELECT ok(NOT has_table_privilege('weir_test_nobody', c.oid, p), format('no %s on %s', p, c.oid::regclass))
 FROM pg_class c, unnest('{SELECT,INSERT,UPDATE,DELETE,TRUNCATE,REFERENCES,TRIGGER}'::text[]) p

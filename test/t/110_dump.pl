@@ -43,6 +43,8 @@ $node->safe_psql('original', q{
 	SELECT weir.create_transform('app.t', 'SELECT id, price * 2 AS price, ts FROM app.s', retention => '1 day'),
 		weir.create_transform('app.t2', 'SELECT id + 1 AS id, ts FROM app.t'),
 		weir.create_transform('app.o', 'SELECT id FROM app.t2', into_table => 'app.own');
+	SELECT weir.create_alert('dear', 'SELECT id, price FROM app.s WHERE price > 1.5', key => 'id', message => '{id} at {price}', resolve_after => '1 year'),
+		weir.create_alert('next', 'SELECT id FROM app.t2');
 	SELECT weir.create_continuous_aggregate('app.a', 'SELECT count(*) AS n, sum(id) AS ids FROM app.t2', weir.tumble('1 minute'));
 	SELECT weir.ingest('app.s', ARRAY['{"id": 1, "price": 2, "ts": "2026-01-01T00:00:10Z"}', '{"id": 2, "ts": "2026-01-01T00:00:20Z"}', 'broken',
 		'{"id": 3, "price": -1, "ts": "2026-01-01T00:00:20Z"}', '{"id": 4, "price": 1001, "ts": "2026-01-01T00:00:20Z"}'], key => 'k');
@@ -66,6 +68,9 @@ my %query = (
 	expectations => 'SELECT * FROM weir.expectation_stats ORDER BY name',
 	'changes of expectations' => 'SELECT * FROM weir.expectation_changes ORDER BY changed_at',
 	audit => q{SELECT * FROM weir.audit('app.s')},
+	alerts => 'SELECT * FROM weir.alerts ORDER BY id',
+	'alerts over streams' => 'SELECT name, stream, source, key, message, severity, settings, resolve_after, pg_get_viewdef(query)
+		FROM weir_internal.alert_definition ORDER BY name',
 	totals => 'SELECT * FROM app.totals ORDER BY id',
 	'what a refill goes by' => 'SELECT (SELECT count(*) FROM weir_internal.chunk_checkpoint c JOIN weir_internal.chunk USING (stream, chunk)),
 		(SELECT count(*) FROM weir_internal.verdict), (SELECT count(*) FROM weir_internal.staging_marker
@@ -101,6 +106,8 @@ sub check_copy
 		'3|3|3|3|7', "$how: so do transforms and what reads them");
 	is($node->safe_psql($database, q{SELECT * FROM weir.verify('app.t') UNION ALL SELECT * FROM weir.verify('app.t2') UNION ALL SELECT * FROM weir.verify('app.a')}),
 		'', "$how: they are right");
+	is($node->safe_psql($database, q{SELECT what, message, count FROM weir.alerts ORDER BY what}), "dear/1|1 at 3|2\nnext|next|3",
+		"$how: alerts are raised and folded");
 	is($node->safe_psql($database, q{SELECT count(DISTINCT id), count(*) FROM weir.dead_letters}), '3|3', "$how: dead letters go on");
 	is($node->safe_psql($database, q{SET ROLE app; SELECT * FROM weir.replay_dead_letters('app.s', 'error_stage = ''constraint''', $$'{"id": 3, "price": 1, "ts": "2026-01-01T00:00:20Z"}'$$)}),
 		'1|1|0', "$how: they can be replayed");
@@ -121,6 +128,7 @@ sub check_copy
 			(SELECT count(*) FROM pg_class WHERE relnamespace = 'weir_internal'::regnamespace AND relkind = 'r' AND relname ~ '_(chunk|ids)') +
 			(SELECT count(*) FROM weir_internal.chunk_checkpoint) + (SELECT count(*) FROM weir_internal.verdict) +
 			(SELECT count(*) FROM weir_internal.staging_marker) + (SELECT count(*) FROM weir_internal.gap) +
+			(SELECT count(*) FROM weir_internal.alert_definition) + (SELECT count(*) FROM weir_internal.alert) +
 			(SELECT count(*) FROM weir_internal.expectation) + (SELECT count(*) FROM weir_internal.expectation_failure) + (SELECT count(*) FROM weir_internal.expectation_change)}),
 		'0|0|0|0|0', "$how: dropped, nothing is left");
 	return;

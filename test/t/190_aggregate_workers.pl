@@ -65,7 +65,7 @@ $box->poll('SELECT count(*), sum(count) FROM pair_10s_results', '1\|2', 'what ne
 is($box->sql('SELECT count(*), sum(count), count(*) FILTER (WHERE is_final) FROM pair_10s'), '2|4|1', 'once');
 $box->sql("SELECT weir.stop('pair')");
 
-# ---- upserts of the same keys, by batches that are halved ----
+# ---- upserts and alerts of the same keys, by batches that are halved ----
 
 $box->run('', 'topic', 'keyed', '--partitions', 4);
 for my $partition (0 .. 3)
@@ -84,6 +84,8 @@ for my $case ([ 'keyed_many', 'parallelism => 4, batch_rows => 300' ], [ 'keyed_
 		SELECT weir.create_upsert('${name}_latest', 'SELECT k, 100 / v AS v, ts FROM $name', '{k}');
 		SELECT weir.create_upsert('${name}_left', 'SELECT k, v, ts FROM $name', '{k}', order_by => 'ts', delete_when => 'v % 5 = 1');
 		SELECT weir.create_upsert('${name}_theirs', 'SELECT k, v FROM $name', '{k}', delete_when => 'v % 7 = 1', into_table => '${name}_own');
+		SELECT weir.create_alert('${name}_rare', 'SELECT k FROM $name WHERE v = 1', key => 'k'),
+			weir.create_alert('${name}_high', 'SELECT k % 20 AS k FROM $name WHERE v > 35', key => 'k');
 		SELECT weir.start('$name')});
 }
 $box->sql("SELECT weir.wait('$_', '60 s')") for qw(keyed_many keyed_alone);
@@ -96,6 +98,11 @@ for my $upsert (qw(latest left own))
 		  . " (SELECT count(*) FROM (TABLE keyed_alone_$upsert EXCEPT ALL TABLE keyed_many_$upsert) d)"), '0 0', "$upsert: four workers make what one makes");
 	cmp_ok($box->sql("SELECT count(*) FROM keyed_alone_$upsert"), '>', 100, "$upsert: of many keys");
 }
+is($box->sql(q{SELECT sum(count), count(*) FROM weir.alerts WHERE what LIKE 'keyed_alone_high/%'}),
+	$box->sql('SELECT count(*), count(DISTINCT k % 20) FROM keyed_alone WHERE v > 35'), 'alerts are raised for each row, and folded by key');
+is($box->sql("SELECT string_agg(split_part(what, '_', 3) || ' ' || count, ',' ORDER BY what) FROM weir.alerts WHERE what LIKE 'keyed_many%'"),
+	$box->sql("SELECT string_agg(split_part(what, '_', 3) || ' ' || count, ',' ORDER BY what) FROM weir.alerts WHERE what LIKE 'keyed_alone%'"),
+	'alerts: four workers raise what one raises');
 unlike($box->run('', 'log', '-n', '100000'), qr/deadlock detected/, 'and do not wait for each other in a circle');
 $box->sql("SELECT weir.stop('$_')") for qw(keyed_many keyed_alone);
 
@@ -181,6 +188,11 @@ my $late = q{SELECT md5(string_agg(concat_ws(' ', substring(aggregate, '_.*'), p
 	FROM weir.late_events WHERE stream = };
 is($box->sql("$late 'many'"), $box->sql("$late 'alone'"), 'the same events are late');
 cmp_ok($box->sql(q{SELECT count(*) FROM weir.late_events WHERE stream = 'alone'}), '>', 10, 'and there are some');
+is($box->sql(q{SELECT sum(count), count(*) FROM weir.alerts WHERE what LIKE 'keyed_alone_high/%'}),
+	$box->sql('SELECT count(*), count(DISTINCT k % 20) FROM keyed_alone WHERE v > 35'), 'alerts are raised for each row, and folded by key');
+is($box->sql("SELECT string_agg(split_part(what, '_', 3) || ' ' || count, ',' ORDER BY what) FROM weir.alerts WHERE what LIKE 'keyed_many%'"),
+	$box->sql("SELECT string_agg(split_part(what, '_', 3) || ' ' || count, ',' ORDER BY what) FROM weir.alerts WHERE what LIKE 'keyed_alone%'"),
+	'alerts: four workers raise what one raises');
 unlike($box->run('', 'log', '-n', '100000'), qr/deadlock detected|signal (?:6|11)|PANIC/, 'nobody stood in another one\'s way for good');
 
 $box->down;
