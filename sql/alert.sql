@@ -56,6 +56,7 @@ SELECT weir.alter_alert_rule('lag_tim', threshold => 1);
 SELECT weir.alter_alert_rule('check', threshold => 1);
 SELECT weir.alter_alert_rule('lag_time', threshold => -1);
 SELECT weir.alter_alert_rule('lag_time', severity => 'bad');
+SELECT weir.alter_alert_rule('lag_time', threshold => 0);
 SELECT weir.alter_alert_rule('lag_time', threshold => 30, quiet_time => '1 hour');
 SELECT weir.alter_alert_rule('lag_time', severity => 'critical', threshold => 31);
 SELECT rule, threshold, severity, quiet_time FROM weir.alert_rules WHERE rule = 'lag_time';
@@ -85,6 +86,29 @@ SELECT * FROM reminded;
 SELECT weir.alter_alert_rule('check', repeat_after => '90 minutes');
 SELECT weir_internal.raise_alert('check', 'b', 'error', 'm') IS NOT NULL AS repeated;
 SELECT * FROM reminded;
+
+-- what gets less severe is repeated, not escalated; other sources have alerts of the same name
+CREATE FUNCTION age_notices() RETURNS void LANGUAGE sql AS $$
+    UPDATE weir_internal.alert SET notified_at = notified_at - interval '2 hours', first_seen = first_seen - interval '2 hours',
+        last_seen = last_seen - interval '2 hours' WHERE notified_at IS NOT NULL
+$$;
+TRUNCATE weir_internal.alert, weir_internal.alert_rule;
+SELECT weir.alter_alert_rule('check', quiet_time => '1 hour');
+CREATE FUNCTION raise(source text, key text, severity text) RETURNS text LANGUAGE sql AS $$
+    SELECT age_notices(); SELECT weir_internal.raise_alert(source, key, severity, 'm');
+    SELECT string_agg(concat_ws(' ', a.source, a.severity, CASE WHEN a.notified_at > clock_timestamp() - interval '1 hour' THEN 'told' ELSE 'silent' END,
+        CASE WHEN a.last_seen > clock_timestamp() - interval '1 hour' THEN 'seen' END), ', ' ORDER BY a.source)
+    FROM weir_internal.alert a WHERE a.key = raise.key AND a.resolved_at IS NULL
+$$;
+SELECT raise('check', 'b', 'error'), raise('check', 'b', 'error') AS again, raise('check', 'b', 'warn') AS less, raise('check', 'b', 'critical') AS more;
+SELECT raise('alert', 'b', 'info'), raise('task_late', 'b', 'critical'), raise('check', 'b', 'critical') AS again;
+SELECT weir_internal.raise_alert('alert', 'q', 'error', 'm') IS NOT NULL AS raised;
+SELECT weir_internal.raise_alert('check', 'q', 'error', 'm') IS NOT NULL AS raised;
+SELECT source, notified FROM notified WHERE key = 'q' ORDER BY source;
+-- NOTIFY takes less than 8000 bytes
+SELECT weir_internal.raise_alert('check', repeat('ü', 2000), 'error', repeat('ü', 10000)) IS NOT NULL AS raised;
+SELECT weir_internal.raise_alert('check', 'long', 'error', repeat('ü', 10000)) IS NOT NULL AS raised;
+SELECT weir_internal.raise_alert('alert', repeat('ü', 5000), 'error', 'm') IS NOT NULL AS raised;
 
 -- As it was.
 TRUNCATE weir_internal.alert, weir_internal.alert_rule;

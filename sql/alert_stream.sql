@@ -159,9 +159,10 @@ TRUNCATE weir_internal.alert, weir_internal.stream_sample;
 INSERT INTO weir_internal.stream_sample VALUES ('k', clock_timestamp() - interval '30 minutes', 1000, 0, 1000, 0);
 SELECT now_at(0, 0, 2000, 10), now_at(0, 0, 2000, 11);
 SELECT * FROM alerts;
-SELECT now_at(0, 0, 3000, 11);
--- a stream that begins anew is not judged
+-- a stream that begins anew is not judged: what is open stays
 SELECT now_at(0, 0, 10, 10);
+SELECT * FROM alerts;
+SELECT now_at(0, 0, 3000, 11);
 SELECT * FROM alerts;
 TRUNCATE weir_internal.alert, weir_internal.stream_sample;
 
@@ -172,10 +173,30 @@ SELECT now_at(0, 0, 2810), now_at(0, 0, 2790);
 SELECT * FROM alerts;
 SELECT now_at(0, 0, 2900);
 SELECT * FROM alerts;
+-- thresholds: a volume that is lower by just that much is too low, other values must be beyond
+SELECT rule, weir_internal.judge_stream('k', rule, threshold::numeric, 'm') AS at, weir_internal.judge_stream('k', rule, threshold::numeric + 0.1, 'm') AS beyond,
+    weir_internal.judge_stream('k', rule, NULL, 'm') AS unknown
+FROM weir.alert_rules WHERE unit IS NOT NULL ORDER BY rule COLLATE "C";
+SELECT source, count, resolved FROM alerts WHERE NOT resolved;
+TRUNCATE weir_internal.alert, weir_internal.stream_sample;
+-- latency: of batches of the last minute
+SELECT now_at(0, 11);
+SELECT source, severity, message, resolved FROM alerts;
+UPDATE weir_internal.stream_partition SET updated_at = updated_at - interval '61 s', last_timestamp = last_timestamp - interval '61 s' WHERE stream = 'k'::regclass;
+SELECT weir.evaluate_alerts();
+SELECT source, resolved FROM alerts;
+TRUNCATE weir_internal.alert, weir_internal.stream_sample;
 -- stalled: only a stream that should run
 TRUNCATE weir_internal.alert, weir_internal.stream_sample;
 INSERT INTO weir_internal.stream_sample VALUES ('k', clock_timestamp() - interval '10 minutes', 1000, 0, 1000, 5);
 SELECT now_at(5, 1);
+-- nor one that had nothing to do before
+BEGIN;
+UPDATE weir_internal.stream_sample SET lag = 0;
+UPDATE weir_internal.stream SET runs_on = (SELECT max(marked_in) FROM weir_internal.staging_marker) WHERE stream = 'k'::regclass;
+SELECT now_at(5, 1);
+SELECT source FROM alerts WHERE source = 'stalled';
+ROLLBACK;
 BEGIN;
 UPDATE weir_internal.stream SET runs_on = (SELECT max(marked_in) FROM weir_internal.staging_marker) WHERE stream = 'k'::regclass;
 SELECT now_at(5, 1);

@@ -38,7 +38,7 @@ SELECT weir.create_check('c', 'orders', 'sequence_gaps', '{"column": "status"}')
 SELECT weir.create_check('c', 'orders', 'reconcile', '{"audit": true}');
 SELECT weir.create_check('c', 'orders', 'custom_sql', '{"sql": "SELECT 1"}', group_by => '{id}');
 SELECT weir.create_check('c', 'orders', 'not_null', '{"column": "id"}', severity => 'fatal');
-SELECT weir.create_check('c', 'orders', 'not_null', '{"column": "id"}', mostly => 95);
+SELECT weir.create_check('c', 'orders', 'not_null', '{"column": "id"}', mostly => 1.01);
 SELECT weir.create_check('c', 'orders', 'not_null', '{"column": "id"}', warn_if => 'many');
 SELECT weir.create_check('c', NULL, 'not_null', '{"column": "id"}');
 -- SQL is parsed, not run, and is one expression or query
@@ -95,6 +95,9 @@ SELECT outcome(), outcome('warn'), outcome(max => 1000);
 SELECT outcome(mostly => 0.81), outcome(mostly => 0.82);
 SELECT outcome(warn_if => '> 10', error_if => '> 19'), outcome(warn_if => '> 10', error_if => '>= 19'), outcome(warn_if => '> 19', error_if => '> 20');
 SELECT outcome(warn_if => '>= 19%', error_if => '>= 20%'), outcome(warn_if => '> 5 %', error_if => '= 19'), outcome(error_if => '> 100');
+SELECT outcome(error_if => '< 19', warn_if => '> 50'), outcome(error_if => '<= 19'), outcome(error_if => '!= 19', warn_if => '> 50'), outcome(error_if => '== 19');
+-- shares are of the rows: 12 of 68 are 17.65 %
+SELECT status, failed_rows, total_rows FROM weir.try_check('orders', 'accepted_range', '{"column": "amount", "max": 130.5}', filter => 'id > 32', error_if => '> 18 %', warn_if => '>= 17.6%');
 SELECT outcome('warn', error_if => '> 1'), outcome('warn', warn_if => '> 19'), outcome(warn_if => '> 1'), outcome(warn_if => '> 100');
 
 -- Groups: each is judged; filter.
@@ -103,6 +106,18 @@ FROM weir.try_check('orders', 'accepted_range', '{"column": "amount", "max": 120
 SELECT weir.create_check('by status', 'orders', 'row_count', '{"min": 2}', group_by => '{status}');
 SELECT status, group_key, observed, expected, failed_rows FROM weir.run_checks('by status');
 SELECT message, detail->>'failed_rows' AS failed, detail->'groups' AS groups FROM weir.alerts WHERE what = 'by status';
+-- the worst group says how bad it is; where none can be judged, what was is left
+SELECT weir.create_check('mixed', 'orders', 'accepted_range', '{"column": "id", "max": 97}', group_by => '{status}', warn_if => '> 0', error_if => '> 1', filter => 'id <> 100');
+SELECT status, failed_rows FROM weir.run_checks('mixed');
+SELECT severity, message, detail->>'status' AS worst FROM weir.alerts WHERE what = 'mixed';
+INSERT INTO orders SELECT 101, 1, 1, 'new' FROM generate_series(1, 2);
+SELECT status, failed_rows FROM weir.run_checks('mixed');
+SELECT severity, message, detail->>'status' AS worst FROM weir.alerts WHERE what = 'mixed';
+UPDATE weir_internal.check_definition SET filter = 'false' WHERE name = 'mixed';
+SELECT status FROM weir.run_checks('mixed');
+SELECT resolved_at IS NOT NULL AS resolved FROM weir.alerts WHERE what = 'mixed';
+SELECT weir.drop_check('mixed');
+DELETE FROM orders WHERE id = 101;
 -- too many
 SELECT status, sqlstate, message FROM weir.try_check('pg_attribute', 'not_null', '{"column": "attname"}', group_by => '{attrelid,attname}');
 -- none

@@ -49,6 +49,11 @@ SELECT says(weir.check_anomaly('a', 'at', 'null_rate', 'x', as_of => '2026-01-16
 -- too little to learn from: six days
 SELECT says(weir.check_anomaly('a', 'at', as_of => '2026-01-07Z')), says(weir.check_anomaly('a', 'at', as_of => '2026-01-07Z', min_training_set => 3));
 SELECT says(weir.check_anomaly('a', 'at', seasonality => 'day_of_week', as_of => '2026-01-15Z'));
+-- mean 10, deviation 2: 16 is not more than three of them; nine days are enough where nine are needed
+CREATE TABLE e AS SELECT timestamptz '2026-01-01Z' + d * interval '1 day' + j * interval '1 second' AS at
+FROM generate_series(0, 9) d, generate_series(1, CASE WHEN d = 9 THEN 16 WHEN d = 8 THEN 10 ELSE 8 + d % 2 * 4 END) j;
+SELECT says(weir.check_anomaly('e', 'at', as_of => '2026-01-11Z', min_training_set => 9)), says(weir.check_anomaly('e', 'at', as_of => '2026-01-11Z', min_training_set => 10)),
+    says(weir.check_anomaly('e', 'at', as_of => '2026-01-11Z', sensitivity => 2.999));
 -- Sundays are quiet: by the week they are not
 CREATE TABLE w AS SELECT d AS at FROM generate_series(timestamptz '2025-10-01Z', '2026-01-11Z', '1 day') d, generate_series(1, 100) j
 WHERE extract(isodow FROM d) < 7 OR j <= 10;
@@ -58,11 +63,17 @@ SELECT says(weir.check_anomaly('v', 'at', 'avg', 'x', bucket => '1 hour', season
 -- noons come again: they are not left out as outliers, of which half would deviate infinitely
 SELECT says(weir.check_anomaly('v', 'at', bucket => '1 hour', as_of => '2026-01-20 13:00Z')), says(weir.check_anomaly('v', 'at', bucket => '6 hours', as_of => '2026-01-21Z'));
 
+-- in three days they come again by the day alone
+SELECT says(weir.check_anomaly('v', 'at', bucket => '1 hour', training_period => '3 days', as_of => '2026-01-20 13:00Z'));
+
 -- A former fault does not hide the next one: the thirteenth day has ten times as many rows, and is left out.
 INSERT INTO a SELECT at, d, x FROM a, generate_series(1, 9) WHERE d = 13;
 SELECT anomaly(150), anomaly(117), anomaly(80);
 -- unless it is so by the week
 INSERT INTO a SELECT at - interval '7 days', 6, x FROM a WHERE d = 13;
+SELECT anomaly(150), anomaly(117), anomaly(80);
+-- that one is high and one is low is no habit
+DELETE FROM a WHERE d = 6 AND at > '2026-01-06 00:01Z';
 SELECT anomaly(150), anomaly(117), anomaly(80);
 -- also where more than half of the days are the same
 CREATE TABLE same AS SELECT timestamptz '2026-01-01Z' + d * interval '1 day' + j * interval '1 second' AS at

@@ -156,7 +156,7 @@ COMMENT ON FUNCTION weir_internal.judge_stream(regclass, text, numeric, text) IS
 
 -- Lag, latency, and what does not move.
 CREATE FUNCTION weir_internal.judge_progress(stream regclass, s record) RETURNS int
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET intervalstyle = postgres AS $$
 DECLARE
     limits interval := (SELECT make_interval(secs => r.threshold) FROM weir.alert_rules r WHERE r.rule = 'stalled');
     before weir_internal.stream_sample := weir_internal.sample_before(stream, limits);

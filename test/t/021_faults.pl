@@ -221,6 +221,21 @@ is_deeply([ sort map { "$_->{event} $_->{source} $_->{severity}" } @heard ],
 	[ map { my $event = $_; map { "$event $_" } 'dead_letters error', 'lag_messages critical', 'not_running error' } qw(raised resolved) ],
 	'who listens hears of each twice');
 is_deeply([ sort keys %{ $heard[0] } ], [ qw(count event first_seen id message severity source what) ], 'in JSON');
+
+# What is too unimportant is not told, nor that it is over; others are told what anybody may know.
+$ears = $box->busy_session('LISTEN weir_alerts');
+$box->sql(<<~'END');
+	SELECT weir.alter_alert_rule('check', notify_from => 'error', with_message => false);
+	SELECT weir_internal.raise_alert('check', 'small', 'warn', 'm');
+	SELECT weir_internal.resolve_alert('check', 'small');
+	SELECT weir_internal.raise_alert('check', 'growing', severity, 'm') FROM unnest('{warn,error,critical,error,warn}'::text[]) severity;
+	SELECT weir_internal.raise_alert('check', 'growing', 'critical', 'm'), weir_internal.resolve_alert('check', 'growing');
+	END
+$box->end_session($ears, 'SELECT');
+@heard = map { decode_json($_) } $ears->{out} =~ /"weir_alerts" with payload "(.*)" received/g;
+is(join(', ', map { "$_->{event} $_->{severity}" } @heard), 'escalated error, escalated critical, escalated critical, resolved critical', 'what matters is told');
+is_deeply([ map { join(' ', sort keys %$_) } @heard ], [ ('event id severity source') x 4 ], 'and no more of it than is wanted');
+$box->sql("SELECT weir.alter_alert_rule('check', notify_from => 'info', with_message => true)");
 $box->sql("SELECT weir.alter_alert_rule(rule, enabled => true) FROM weir.alert_rules; SELECT weir.drop_stream('watched')");
 
 # ---- dead letters grow old ----
