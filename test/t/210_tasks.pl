@@ -222,6 +222,20 @@ is($box->sql("SELECT string_agg(error, ', ' ORDER BY task) FROM weir.task_runs W
 $box->sql("SELECT weir.alter_task('orphan', owner => 'worker')");
 poll_states(run_task('orphan'), 'orphan success', 'a superuser gives such a task to another');
 
+# Who takes his time to commit holds up nobody else's tasks.
+$box->sql(<<~'END');
+	ALTER SYSTEM SET weir.task_workers = 0; SELECT pg_reload_conf();
+	SELECT weir.create_task('locked', 'SELECT 1'); SELECT weir.create_task('free', 'SELECT 1');
+	END
+my $locked = run_task('locked');
+$box->await("SELECT state FROM weir.task_runs WHERE run_id = $locked", 'queued');
+my $slow = $box->busy_session("BEGIN; SELECT weir.cancel_run($locked); SELECT weir.run_task('free')");
+$box->sql('ALTER SYSTEM SET weir.task_workers = 4; SELECT pg_reload_conf()');
+poll_states(run_task('free'), 'free success', 'a run that another transaction has locked holds up no others');
+is($box->sql("SELECT state FROM weir.task_runs WHERE run_id = $locked"), 'queued', 'it waits itself');
+$box->end_session($slow, 'ROLLBACK');
+poll_states($locked, 'locked success', 'until that is rolled back');
+
 # No process to be had for a while.
 $box->sql('ALTER SYSTEM SET weir.task_workers = 0; SELECT pg_reload_conf()');
 $run = run_task('self');
