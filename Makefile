@@ -12,7 +12,6 @@ SQL_PIECES = \
 	src/sql/window.sql \
 	src/sql/worker.sql \
 	src/sql/server.sql \
-	src/sql/guard.sql \
 	src/sql/stream.sql \
 	src/sql/ingest.sql \
 	src/sql/deadletter.sql \
@@ -23,6 +22,8 @@ SQL_PIECES = \
 	src/sql/alert.sql \
 	src/sql/status.sql \
 	src/sql/alert_stream.sql \
+	src/sql/guard_derived.sql \
+	src/sql/guard.sql \
 	src/sql/check.sql \
 	src/sql/check_kind.sql \
 	src/sql/check_statistics.sql \

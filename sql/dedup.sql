@@ -48,6 +48,40 @@ SELECT weir.create_stream('w', 'id text, ts timestamptz', event_id => '{id}', de
 SELECT send('x', '2026-01-01 00:00', 0, 'w'), send('x', '2026-01-01 12:00', 0, 'w'), send('y', '2026-01-01 00:00', 0, 'w');
 SELECT id, _watermark FROM w ORDER BY _offset;
 
+-- what comes so late that its own slice is over is accepted each time, and can be counted
+SELECT send('now', '2026-01-10 03:00', 0, 'w'), send('late', '2026-01-08 23:59:59.999999', 0, 'w'), send('late', '2026-01-08 23:59:59.999999', 0, 'w');
+SELECT send('late', '2026-01-09 02:59:59.999999', 0, 'w'), send('late', '2026-01-09 03:00', 0, 'w'), send('late', '2026-01-09 03:00', 0, 'w');
+SELECT id, ts FROM w WHERE date_bin('3 hours', ts, '2000-01-03 00:00:00Z') + interval '3 hours' + interval '1 day' <= _watermark ORDER BY _offset;
+
+-- the ends of time: no watermark is as late, no slice ends after it
+SELECT weir.create_stream('ends', 'id text, ts timestamptz', event_id => '{id}', dedup_ttl => '100000000 days', event_time => 'ts', max_future => '1000000000 hours');
+SELECT send('x', '4713-01-01 00:00 BC', 0, 'ends'), send('x', '4713-01-01 00:00 BC', 0, 'ends'), send('y', '9999-12-31 23:59:59', 0, 'ends'), send('x', '9999-12-31', 0, 'ends');
+
+-- a type of its own: the same text and number are one id where the column says so
+SELECT weir.create_stream('j', 'id jsonb, nr numeric', event_id => '{id}', dedup_ttl => '1 day', partitions => 1);
+SELECT * FROM weir.ingest('j', ARRAY['{"id": 1}', '{"id": "1"}', '{"id": 1.0}', '{"id": "1"}', '{"id": true}', '{"id": "true"}', '{"id": {"a": 1}}', '{"id": "{\"a\": 1}"}']);
+SELECT id FROM j ORDER BY _offset;
+-- of a composite id every part counts, in its place, and none may be missing
+SELECT weir.create_stream('c', 'a text, b text, c int', event_id => '{a,b,c}', dedup_ttl => '1 day');
+SELECT * FROM weir.ingest('c', ARRAY['{"a": "x", "b": "yz", "c": 1}', '{"a": "xy", "b": "z", "c": 1}', '{"a": "", "b": "xyz", "c": 1}', '{"a": "yz", "b": "x", "c": 1}', '{"a": "x", "b": "yz", "c": 2}', '{"a": "x", "b": "yz", "c": 1}']);
+SELECT * FROM weir.ingest('c', ARRAY['{"b": "y", "c": 1}', '{"a": "x", "c": 1}', '{"a": "x", "b": "y"}', '{"a": null, "b": null, "c": null}', '{"b": "y", "c": 1}']);
+SELECT column_name, sqlstate, count(*) FROM weir.dead_letters WHERE stream = 'c' GROUP BY 1, 2 ORDER BY 1, 2;
+-- ids longer than what a block of them is to be, one that differs in its last byte
+SELECT weir.create_stream('long', 'id text', event_id => '{id}', dedup_ttl => '1 day');
+CREATE FUNCTION long_ids(tail text) RETURNS jsonb[] LANGUAGE sql AS $$
+    SELECT array_agg(jsonb_build_object('id', repeat(md5(i::text), 40000) || tail) ORDER BY i) FROM generate_series(1, 3) i
+$$;
+SELECT * FROM weir.ingest('long', long_ids('a'));
+SELECT * FROM weir.ingest('long', long_ids('b') || long_ids('a') || jsonb_build_object('id', 'short'));
+SELECT count, length(ids) FROM weir_internal.long_ids ORDER BY length(ids) DESC;
+\c -
+SET client_min_messages = warning;
+SET timezone = 'UTC';
+\pset format unaligned
+SELECT * FROM weir.ingest('long', long_ids('a') || long_ids('b') || jsonb_build_object('id', 'short'));
+DROP TABLE ends, j, c, long;
+DROP FUNCTION long_ids;
+
 -- in one batch, over all its lots; the times before 2000 have slices, too
 SELECT weir.create_stream('l', 'id text, ts timestamptz', event_id => '{id}', dedup_ttl => '24 hours', event_time => 'ts');
 SELECT * FROM weir.ingest('l', (SELECT array_agg(jsonb_build_object('id', 'b' || i % 1500, 'ts', '1999-12-31 23:00'::timestamptz + make_interval(secs => i)) ORDER BY i)

@@ -148,4 +148,69 @@ DROP OWNED BY regress_guard_1, regress_guard_2;
 SELECT count(*) FROM weir.catalog;
 DROP ROLE regress_guard_1, regress_guard_2;
 
-DROP TABLE plain;
+--
+-- Triggers that streams, and what is derived from them, need
+--
+SELECT weir.create_stream('s', 'id int, ts timestamptz', event_time => 'ts');
+SELECT weir.create_transform('t', 'SELECT id, ts FROM s');
+SELECT weir.create_upsert('u', 'SELECT id FROM t', '{id}');
+SELECT weir.create_continuous_aggregate('a', 'SELECT count(*) AS n FROM s', weir.tumble('1 minute'));
+SELECT weir.create_alert('large', 'SELECT id FROM s WHERE id > 1000');
+CREATE TABLE own (id int PRIMARY KEY);
+CREATE TABLE log (id int);
+SELECT weir.create_upsert('into_own', 'SELECT id FROM s', '{id}', into_table => 'own');
+SELECT weir.create_transform('into_log', 'SELECT id FROM s', into_table => 'log');
+CREATE FUNCTION try(command text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    message text;
+    detail text;
+    hint text;
+BEGIN
+    EXECUTE command;
+    RETURN 'done';
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+    RETURN regexp_replace(format('%s: %s. %s %s', SQLSTATE, message, detail, hint), '_\d+', '_N', 'g');
+END
+$$;
+CREATE VIEW needed AS SELECT relation::regclass, trigger_name, function, kind FROM weir_internal.required_trigger;
+CREATE FUNCTION ingest() RETURNS text LANGUAGE sql AS $$
+    SELECT try($_$ SELECT weir.ingest('s', '{"id": 1, "ts": "2026-01-01T00:00:00Z"}'::text) $_$)
+$$;
+SELECT count(*) AS triggers_of_ours FROM pg_trigger WHERE tgname LIKE 'weir\_%';
+-- cannot be dropped by themselves, renamed or replaced,
+SELECT try(format('DROP TRIGGER %I ON %s', trigger_name, relation)) FROM needed ORDER BY kind, function, relation::text;
+SELECT DISTINCT try(format('ALTER TRIGGER %I ON %s RENAME TO mine', trigger_name, relation)) LIKE '2BP01: %' AS refused FROM needed;
+SELECT DISTINCT try(format('CREATE OR REPLACE TRIGGER %I AFTER INSERT ON %s REFERENCING NEW TABLE AS n FOR EACH STATEMENT WHEN (false)
+    EXECUTE FUNCTION weir_internal.%I()', trigger_name, relation, function)) LIKE '2BP01: %' AS refused FROM needed;
+SELECT ingest();
+SELECT (SELECT count(*) FROM t) AS t, (SELECT count(*) FROM u) AS u, (SELECT n FROM a) AS n, (SELECT count(*) FROM own) AS own, (SELECT count(*) FROM log) AS log;
+-- and nothing comes in while one is disabled: events are applied everywhere or nowhere.
+SELECT DISTINCT try(format('ALTER TABLE %s DISABLE TRIGGER %I', relation, trigger_name)), ingest() LIKE '55000: trigger "weir\_%" of % is disabled.%' AS refused,
+    try(format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', relation, trigger_name)) FROM needed WHERE function LIKE '%batch';
+SELECT DISTINCT try(format('ALTER TABLE %s ENABLE REPLICA TRIGGER %I', relation, trigger_name)), ingest() LIKE '55000: trigger "weir\_%" of % is disabled.%' AS refused,
+    try(format('ALTER TABLE %s ENABLE TRIGGER %I', relation, trigger_name)) FROM needed WHERE function LIKE '%batch';
+SELECT ingest();
+-- Nor where event triggers have not seen one go, as in a restore that was broken off.
+BEGIN;
+SET LOCAL check_function_bodies = off;
+SELECT try(format('DROP TRIGGER %I ON s', trigger_name)) FROM needed WHERE function = 'aggregate_batch';
+SELECT ingest();
+ROLLBACK;
+BEGIN;
+SET LOCAL check_function_bodies = off;
+SELECT try(format('DROP TRIGGER %I ON t', trigger_name)) FROM needed WHERE function = 'upsert_batch' AND relation = 't'::regclass;
+SELECT ingest();
+ROLLBACK;
+SELECT ingest();
+-- What needs them goes with them.
+SELECT weir.drop('u'), weir.drop('own'), weir.drop('log'), weir.drop_alert('large');
+DROP VIEW a;
+DROP TABLE t;
+SELECT DISTINCT kind FROM needed;
+DROP TABLE s;
+SELECT count(*) FROM needed;
+
+DROP VIEW needed;
+DROP FUNCTION try, ingest;
+DROP TABLE plain, own, log;

@@ -156,6 +156,9 @@ extern bool weir_catalog_read_partition(Oid relid, int32 partition, bool lock, W
 /* Moves a partition from expected_offset on; false if it is not there any more. */
 extern bool weir_catalog_save_progress(Oid relid, const WeirProgress *progress, int64 expected_offset);
 
+/* Saves where a partition ends that nothing can be applied of now; not if somebody has it locked. */
+extern void weir_catalog_save_end(Oid relid, int32 partition, int64 end_offset);
+
 /* Reads the counters of a partition as they stand, into *progress. */
 extern void weir_catalog_read_counters(Oid relid, int32 partition, WeirProgress *progress);
 

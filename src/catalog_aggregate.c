@@ -245,6 +245,17 @@ weir_catalog_next_derived(void)
 	return number;
 }
 
+/* Raises an error if triggers are missing that take batches of a relation on. */
+void
+weir_catalog_check_triggers(Oid source)
+{
+	static WeirCatalogStatement statement = {
+		"SELECT weir_internal.check_triggers(ARRAY[$1])", 1, {OIDOID}
+	};
+
+	weir_catalog_execute_for(&statement, source, SPI_OK_SELECT);
+}
+
 /*
  * Returns the greatest event time before what is staged, or the greatest so
  * far, as a snapshot sees it.  What a crash has emptied and Kafka does not

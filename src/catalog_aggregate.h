@@ -60,6 +60,9 @@ extern List *weir_catalog_aggregate_relations(Oid stream);
 /* Returns a number for the names of a new derived object's relations. */
 extern int64 weir_catalog_next_derived(void);
 
+/* Raises an error if triggers of a stream, or of a table made of it, are missing that take its batches on. */
+extern void weir_catalog_check_triggers(Oid source);
+
 /* Adds a row; spec, lateness and retention are SQL values, NULL where nulls says so. */
 extern void weir_catalog_add_aggregate(const WeirAggregateRow *row, Datum spec, bool no_spec,
 									   Datum lateness, Datum retention, bool no_retention);

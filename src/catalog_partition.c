@@ -150,7 +150,7 @@ weir_catalog_save_progress(Oid relid, const WeirProgress *progress, int64 expect
 		" dead_lettered = dead_lettered + $9, dropped = dropped + $10, skipped = skipped + $11,"
 		" replayed = replayed + $12, end_offset = coalesce($13, end_offset),"
 		" last_timestamp = coalesce($14, last_timestamp), seen = $15,"
-		" mark_offset = $16, mark_crc = $17, updated_at = pg_catalog.now(),"
+		" mark_offset = $16, mark_crc = $17, updated_at = pg_catalog.now(), behind_since = NULL,"
 		" generation = generation + $19, home = $20"
 		" WHERE stream = $1 AND partition = $2 AND applied_offset = $3 AND generation = $18",
 		20, {REGCLASSOID, INT4OID, INT8OID, INT8OID, TIMESTAMPTZOID, INT8OID, INT8OID, INT8OID,
@@ -193,6 +193,31 @@ weir_catalog_save_progress(Oid relid, const WeirProgress *progress, int64 expect
 	found = weir_catalog_execute(&statement, values, nulls, SPI_OK_UPDATE);
 	weir_catalog_leave(&session);
 	return found;
+}
+
+/*
+ * Saves where a partition ends, for a worker that cannot apply what is there.
+ * Waits for nobody: whoever has the row locked moves it.
+ */
+void
+weir_catalog_save_end(Oid relid, int32 partition, int64 end_offset)
+{
+	static WeirCatalogStatement statement = {
+		"UPDATE weir_internal.stream_partition p SET end_offset = $3,"
+		" behind_since = CASE WHEN $3 <= p.applied_offset THEN NULL"
+		" WHEN p.end_offset > p.applied_offset THEN p.behind_since ELSE pg_catalog.clock_timestamp() END"
+		" FROM (SELECT partition, generation FROM weir_internal.stream_partition"
+		" WHERE stream = $1 AND partition = $2 FOR NO KEY UPDATE SKIP LOCKED) l"
+		" WHERE p.stream = $1 AND p.partition = l.partition AND p.generation = l.generation",
+		3, {REGCLASSOID, INT4OID, INT8OID}
+	};
+	WeirCatalogSession session;
+
+	weir_catalog_enter(&session);
+	(void) weir_catalog_execute(&statement,
+								(Datum[]) {ObjectIdGetDatum(relid), Int32GetDatum(partition), Int64GetDatum(end_offset)},
+								NULL, SPI_OK_UPDATE);
+	weir_catalog_leave(&session);
 }
 
 /* Reads the counters of a partition as they stand. */
@@ -257,7 +282,7 @@ bool
 weir_catalog_move_partition(Oid relid, int32 partition, int64 offset)
 {
 	static WeirCatalogStatement statement = {
-		"UPDATE weir_internal.stream_partition SET applied_offset = $3, end_offset = NULL,"
+		"UPDATE weir_internal.stream_partition SET applied_offset = $3, end_offset = NULL, behind_since = NULL,"
 		" mark_offset = NULL, mark_crc = NULL"
 		" WHERE stream = $1 AND partition = $2",
 		3, {REGCLASSOID, INT4OID, INT8OID}

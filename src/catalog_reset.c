@@ -31,7 +31,7 @@ weir_catalog_reset(Oid relid)
 		/* what weir.ingest brings goes on with its offsets: dead letters have earlier ones */
 		{"UPDATE weir_internal.stream_partition SET watermark = DEFAULT, seen = DEFAULT, floor = NULL,"
 		" consumed = 0, staged = 0, duplicate = 0, dead_lettered = 0, dropped = 0, skipped = 0,"
-		" replayed = 0, late = 0, last_timestamp = NULL WHERE stream = $1", 1, {REGCLASSOID}},
+		" replayed = 0, late = 0, behind_since = NULL, last_timestamp = NULL WHERE stream = $1", 1, {REGCLASSOID}},
 		/* a crash after this finds what it leaves behind, and nothing from before */
 		{"UPDATE weir_internal.stream SET held_watermark = DEFAULT, staging_generation = staging_generation + 1"
 		" WHERE stream = $1", 1, {REGCLASSOID}},

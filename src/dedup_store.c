@@ -30,12 +30,12 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "catalog/pg_class.h"
 #include "catalog.h"
 #include "catalog_dedup.h"
+#include "dedup_list.h"
+#include "dedup_reader.h"
 #include "dedup_set.h"
 #include "dedup_store.h"
-#include "dedup_table.h"
 #include "guc.h"
 #include "miscadmin.h"
 #include "utils/hsearch.h"
@@ -51,97 +51,28 @@
 /* How many blocks one call lets go: their deletion is part of a batch. */
 #define EXPIRE_BLOCKS 8
 
-/* Blocks whose ids are at hand. */
-#define CACHED_BLOCKS 8
-
 /* Looking for one id in one block on disk takes as long as taking this many ids into memory. */
 #define LOOK_COST 32
 
 /* How far ahead memory is asked for. */
 #define AHEAD 16
 
-typedef struct Block
-{
-	WeirDedupRow row;
-	bool		resident;		/* its ids are in the set */
-	bool		gone;			/* deleted, or rolled back */
-} Block;
-
-/* Numbers of blocks, in no order. */
-typedef struct Numbers
-{
-	uint32	   *items;
-	uint32		count;
-	uint32		room;
-} Numbers;
-
-typedef struct CachedBlock
-{
-	int64		number;			/* 0: none */
-	MemoryContext context;		/* of the block */
-	WeirDedupBlock block;
-	uint64		used;
-} CachedBlock;
-
 struct WeirDedupStore
 {
 	Oid			relid;			/* key of the hash table */
 	Oid			file;			/* of the table; another one: it was emptied or rewritten */
-	WeirDedupTable table;
-	WeirDedupKey *key;			/* the caller's, of this transaction */
 	WeirDedupKey *known_key;	/* a copy: what the set was made with */
 	MemoryContext context;		/* of what is known */
-	MemoryContext scratch;		/* for a block while it is looked at */
 	WeirDedupSet *set;
-	Block	   *blocks;
-	uint32		nblocks;
-	uint32		room;
-	int64		last;			/* number of the last block seen */
-	Numbers		pending;		/* blocks whose writers had not ended */
-	Numbers		distant;		/* blocks not in the set */
-	Numbers		gone;			/* blocks that entries may still point to */
-	Numbers		unused;			/* free places in blocks */
-	uint32		sweeping;		/* so many of gone will be unused when the sweep is over */
-	int			swept;			/* parts of the set */
+	WeirDedupList list;
+	WeirDedupReader reader;
 	TransactionId expired_in;	/* transaction that has deleted blocks */
 	int64		debt;			/* looks through distant blocks so far */
-	int64		distant_ids;
-	CachedBlock cache[CACHED_BLOCKS];
-	uint64		uses;
 };
 
 static HTAB *stores = NULL;
 
-/* ---- lists ---- */
-
-static void
-add_number(WeirDedupStore *store, Numbers *numbers, uint32 number)
-{
-	if (numbers->count == numbers->room)
-	{
-		uint32		room = Max(16, numbers->room * 2);
-
-		numbers->items = numbers->items == NULL ?
-			MemoryContextAllocHuge(store->context, sizeof(uint32) * room) :
-			repalloc_huge(numbers->items, sizeof(uint32) * room);
-		numbers->room = room;
-	}
-	numbers->items[numbers->count++] = number;
-}
-
-static void
-remove_at(Numbers *numbers, uint32 i)
-{
-	numbers->items[i] = numbers->items[--numbers->count];
-}
-
 /* ---- memory ---- */
-
-static bool
-is_gone(void *arg, uint32 block)
-{
-	return ((WeirDedupStore *) arg)->blocks[block].gone;
-}
 
 /* Returns how much memory this process uses. */
 static Size
@@ -155,7 +86,7 @@ bytes_used(void)
 	while ((store = hash_seq_search(&status)) != NULL)
 	{
 		if (store->context != NULL)
-			bytes += weir_dedup_set_bytes(store->set) + sizeof(Block) * (Size) store->room;
+			bytes += weir_dedup_set_bytes(store->set) + weir_dedup_list_bytes(&store->list);
 	}
 	return bytes;
 }
@@ -216,8 +147,9 @@ begin_to_know(WeirDedupStore *store, Oid file, const WeirDedupKey *key)
 	MemoryContext old = MemoryContextSwitchTo(context);
 
 	store->known_key = copy_key(key);
-	store->scratch = AllocSetContextCreate(context, "pg_weir block of event ids", ALLOCSET_DEFAULT_SIZES);
-	store->set = weir_dedup_set_create(context, is_gone, store, &store->gone.count);
+	weir_dedup_list_init(&store->list, context);
+	weir_dedup_reader_init(&store->reader, context);
+	store->set = weir_dedup_set_create(context, weir_dedup_list_is_gone, &store->list, &store->list.gone.count);
 	store->file = file;
 	store->context = context;
 	MemoryContextSwitchTo(old);
@@ -246,148 +178,98 @@ find_store(Oid relid)
 	return store;
 }
 
-/* ---- blocks ---- */
+/* ---- opening ---- */
 
-/* Returns a block for reading, in this context, which is emptied; with count 0 if it is gone. */
-static WeirDedupBlock
-read_block(WeirDedupStore *store, const Block *block, MemoryContext context)
-{
-	WeirDedupBlock result = {store->key};
-	MemoryContext old;
-	bytea	   *ids;
-
-	MemoryContextReset(context);
-	old = MemoryContextSwitchTo(context);
-	ids = weir_dedup_table_fetch(&store->table, &block->row);
-	if (ids != NULL)
-		result = weir_dedup_block_open(store->key, ids, block->row.count);
-	MemoryContextSwitchTo(old);
-	return result;
-}
-
-/* Returns a place of the cache: the block's own, or the one to use for it. */
-static CachedBlock *
-cache_place(WeirDedupStore *store, int64 number)
-{
-	CachedBlock *oldest = &store->cache[0];
-
-	for (int i = 0; i < CACHED_BLOCKS; i++)
-	{
-		if (store->cache[i].number == number)
-			return &store->cache[i];
-		if (store->cache[i].used < oldest->used)
-			oldest = &store->cache[i];
-	}
-	return oldest;
-}
-
-/* The same, from the cache. */
-static const WeirDedupBlock *
-read_cached(WeirDedupStore *store, const Block *block)
-{
-	CachedBlock *place = cache_place(store, block->row.number);
-
-	if (place->number != block->row.number)
-	{
-		place->number = 0;
-		if (place->context == NULL)
-			place->context = AllocSetContextCreate(store->context, "pg_weir block of event ids", ALLOCSET_DEFAULT_SIZES);
-		place->block = read_block(store, block, place->context);
-		if (place->block.count > 0)
-			place->number = block->row.number;
-	}
-	place->used = ++store->uses;
-	place->block.key = store->key;
-	return &place->block;
-}
-
-/* Says that a block is gone; it must not be distant. */
 static void
-mark_gone(WeirDedupStore *store, uint32 number)
+learn_block(void *arg, const WeirDedupRow *row)
 {
-	add_number(store, &store->gone, number);
-	store->blocks[number].gone = true;
+	weir_dedup_list_add(arg, row);
 }
 
-/* Takes a block that is gone off the list of distant ones. */
-static void
-drop_distant(WeirDedupStore *store, uint32 i)
+/* Finds out what has become of blocks whose writers had not ended. */
+void
+weir_dedup_store_settle(WeirDedupStore *store)
 {
-	uint32		number = store->distant.items[i];
-
-	mark_gone(store, number);
-	store->distant_ids -= store->blocks[number].row.count;
-	remove_at(&store->distant, i);
+	weir_dedup_list_settle(&store->list);
 }
 
-/* Notes a block; its ids are distant at first. */
-static void
-add_block(WeirDedupStore *store, const WeirDedupRow *row)
+/* Learns of blocks that were written since. */
+void
+weir_dedup_store_learn(WeirDedupStore *store)
 {
-	uint32		number;
-
-	if (store->unused.count > 0)
-		number = store->unused.items[store->unused.count - 1];
-	else
-	{
-		if (store->nblocks == store->room)
-		{
-			uint32		room = Max(64, store->room + store->room / 2);
-
-			store->blocks = store->blocks == NULL ?
-				MemoryContextAllocHuge(store->context, sizeof(Block) * room) :
-				repalloc_huge(store->blocks, sizeof(Block) * room);
-			store->room = room;
-		}
-		number = store->nblocks;
-	}
-	store->blocks[number] = (Block) {*row, false, false};
-	if (TransactionIdIsValid(row->xid))
-		add_number(store, &store->pending, number);
-	add_number(store, &store->distant, number);
-	if (number == store->nblocks)
-		store->nblocks++;
-	else
-		store->unused.count--;
-	store->distant_ids += row->count;
-	store->last = Max(store->last, row->number);
+	weir_dedup_list_settle(&store->list);
+	weir_dedup_table_scan(&store->reader.table, store->list.last, learn_block, &store->list);
 }
 
-/* Puts the ids of a distant block into the set. */
-static void
-add_to_set(WeirDedupStore *store, uint32 i, const uint64 *hashes)
+/* Returns the number of the last block known. */
+int64
+weir_dedup_store_last(const WeirDedupStore *store)
 {
-	uint32		number = store->distant.items[i];
-	Block	   *block = &store->blocks[number];
+	return store->list.last;
+}
 
+/* Opens a table of ids. */
+WeirDedupStore *
+weir_dedup_store_open(Oid relid, WeirDedupKey *key)
+{
+	WeirDedupStore *store = find_store(relid);
+	WeirDedupTable table;
+	Oid			file;
+
+	weir_dedup_table_open(&table, relid);
+	file = table.table->rd_rel->relfilenode;
+	if (store->context != NULL && (store->file != file || !weir_dedup_key_alike(store->known_key, key)))
+		forget(store);
+	if (store->context == NULL)
+		begin_to_know(store, file, key);
+	store->reader.table = table;
+	store->reader.key = key;
+	weir_dedup_store_learn(store);
+	weir_dedup_list_sweep(&store->list, store->set);
+	return store;
+}
+
+/* Closes it. */
+void
+weir_dedup_store_close(WeirDedupStore *store)
+{
+	weir_dedup_table_close(&store->reader.table);
+}
+
+/* ---- taking ids into memory ---- */
+
+/* Puts the ids of the i-th distant block into the set. */
+static void
+add_to_set(WeirDedupStore *store, uint32 i, const uint64 *hashes, uint32 n)
+{
 	/* first, lest an error leaves entries behind that point to a block which is thought to have none */
-	remove_at(&store->distant, i);
-	block->resident = true;
-	store->distant_ids -= block->row.count;
-	for (uint32 k = 0; k < block->row.count; k++)
+	uint32		place = weir_dedup_list_take(&store->list, i);
+
+	for (uint32 k = 0; k < n; k++)
 	{
-		if (k + AHEAD < block->row.count)
+		if (k + AHEAD < n)
 			weir_dedup_set_prefetch(store->set, hashes[k + AHEAD]);
-		weir_dedup_set_add(store->set, hashes[k], number);
+		weir_dedup_set_add(store->set, hashes[k], place);
 	}
 }
 
-/* Reads a distant block into the set. */
+/* Reads the i-th distant block into the set. */
 static void
 load(WeirDedupStore *store, uint32 i)
 {
-	WeirDedupBlock block = read_block(store, &store->blocks[store->distant.items[i]], store->scratch);
+	uint32		place = store->list.distant.items[i];
+	WeirDedupBlock block = weir_dedup_reader_read(&store->reader, &store->list.blocks[place].row);
 	uint64	   *hashes;
 
 	if (block.count == 0)
 	{
-		drop_distant(store, i);
+		weir_dedup_list_forget(&store->list, place);
 		return;
 	}
-	hashes = MemoryContextAlloc(store->scratch, sizeof(uint64) * block.count);
+	hashes = MemoryContextAlloc(store->reader.scratch, sizeof(uint64) * block.count);
 	for (uint32 k = 0; k < block.count; k++)
 		hashes[k] = weir_dedup_block_get(&block, k).hash;
-	add_to_set(store, i, hashes);
+	add_to_set(store, i, hashes, block.count);
 }
 
 /*
@@ -397,137 +279,35 @@ load(WeirDedupStore *store, uint32 i)
 static void
 load_distant(WeirDedupStore *store, int n)
 {
-	store->debt += (int64) n * store->distant.count;
-	if (store->debt * LOOK_COST < store->distant_ids)
+	WeirDedupPlaces *distant = &store->list.distant;
+
+	store->debt += (int64) n * distant->count;
+	if (store->debt * LOOK_COST < store->list.distant_ids)
 		return;
-	while (store->distant.count > 0)
+	while (distant->count > 0)
 	{
-		uint32		i = store->distant.count - 1;
+		uint32		i = distant->count - 1;
 
 		CHECK_FOR_INTERRUPTS();
-		if (!fits(store->blocks[store->distant.items[i]].row.count))
+		if (!fits(store->list.blocks[distant->items[i]].row.count))
 			break;
 		load(store, i);
 	}
 	store->debt = 0;
 }
 
-/* ---- learning ---- */
-
-/* Finds out what has become of blocks whose writers had not ended. */
-void
-weir_dedup_store_settle(WeirDedupStore *store)
-{
-	for (uint32 i = 0; i < store->pending.count;)
-	{
-		uint32		number = store->pending.items[i];
-		Block	   *block = &store->blocks[number];
-		bool		rolled_back = !weir_dedup_table_settle(&block->row.xid);
-
-		if (!rolled_back && TransactionIdIsValid(block->row.xid))
-		{
-			i++;
-			continue;
-		}
-		remove_at(&store->pending, i);
-		if (!rolled_back)
-			continue;
-		if (block->resident)
-			mark_gone(store, number);
-		for (uint32 k = 0; !block->gone && k < store->distant.count; k++)
-		{
-			if (store->distant.items[k] == number)
-				drop_distant(store, k);
-		}
-	}
-}
-
-/* Takes entries of blocks that are gone out of the set, a little at a time. */
-static void
-sweep(WeirDedupStore *store)
-{
-	if (store->sweeping == 0)
-	{
-		store->swept = 0;
-		store->sweeping = store->gone.count;
-	}
-	if (store->sweeping == 0)
-		return;
-	for (int i = 0; i < 4 && store->swept < WEIR_DEDUP_SET_PARTS; i++)
-		weir_dedup_set_sweep(store->set, store->swept++);
-	if (store->swept < WEIR_DEDUP_SET_PARTS)
-		return;
-	for (uint32 i = 0; i < store->sweeping; i++)
-		add_number(store, &store->unused, store->gone.items[i]);
-	store->gone.count -= store->sweeping;
-	memmove(store->gone.items, store->gone.items + store->sweeping, sizeof(uint32) * store->gone.count);
-	store->sweeping = 0;
-}
-
-static void
-learn_block(void *arg, const WeirDedupRow *row)
-{
-	add_block(arg, row);
-}
-
-/* Learns of blocks that were written since. */
-void
-weir_dedup_store_learn(WeirDedupStore *store)
-{
-	weir_dedup_store_settle(store);
-	weir_dedup_table_scan(&store->table, store->last, learn_block, store);
-}
-
-/* Returns the number of the last block known. */
-int64
-weir_dedup_store_last(const WeirDedupStore *store)
-{
-	return store->last;
-}
-
-/* Opens a table of ids. */
-WeirDedupStore *
-weir_dedup_store_open(Oid relid, WeirDedupKey *key)
-{
-	WeirDedupStore *store = find_store(relid);
-	Oid			file;
-
-	weir_dedup_table_open(&store->table, relid);
-	file = store->table.table->rd_rel->relfilenode;
-	if (store->context != NULL && (store->file != file || !weir_dedup_key_alike(store->known_key, key)))
-	{
-		WeirDedupTable table = store->table;
-
-		forget(store);
-		store->table = table;
-	}
-	if (store->context == NULL)
-		begin_to_know(store, file, key);
-	store->key = key;
-	weir_dedup_store_learn(store);
-	sweep(store);
-	return store;
-}
-
-/* Closes it. */
-void
-weir_dedup_store_close(WeirDedupStore *store)
-{
-	weir_dedup_table_close(&store->table);
-}
-
 /* ---- looking ---- */
 
 /* Does a block count for a query? */
 static bool
-counts(const Block *block, const WeirDedupQuery *query, int64 since)
+counts(const WeirDedupKnown *block, const WeirDedupQuery *query, int64 since)
 {
 	return !block->gone && block->row.slice_end > query->past && block->row.number > since;
 }
 
 /* Answers a query that a block has the id of. */
 static void
-answer(const Block *block, WeirDedupQuery *query)
+answer(const WeirDedupKnown *block, WeirDedupQuery *query)
 {
 	TransactionId xid = block->row.xid;
 
@@ -542,20 +322,21 @@ static void
 look_in_set(WeirDedupStore *store, WeirDedupQuery *query, int64 since)
 {
 	WeirDedupProbe probe = weir_dedup_set_probe(store->set, query->id.hash);
-	uint32		number;
+	uint32		place;
 
-	while (!query->known && weir_dedup_set_next(&probe, &number))
+	while (!query->known && weir_dedup_set_next(&probe, &place))
 	{
-		const Block *block = &store->blocks[number];
+		const WeirDedupKnown *block = &store->list.blocks[place];
 
-		if (counts(block, query, since) && weir_dedup_block_has(read_cached(store, block), &query->id))
+		if (counts(block, query, since) &&
+			weir_dedup_block_has(weir_dedup_reader_keep(&store->reader, &block->row), &query->id))
 			answer(block, query);
 	}
 }
 
 /* Looks for ids in one distant block. */
 static void
-look_in_distant(WeirDedupStore *store, const Block *block, WeirDedupQuery *queries, int n, int64 since)
+look_in_distant(WeirDedupStore *store, const WeirDedupKnown *block, WeirDedupQuery *queries, int n, int64 since)
 {
 	WeirDedupBlock ids = {NULL};
 
@@ -566,7 +347,7 @@ look_in_distant(WeirDedupStore *store, const Block *block, WeirDedupQuery *queri
 		if (query->known || !counts(block, query, since))
 			continue;
 		if (ids.key == NULL)
-			ids = read_block(store, block, store->scratch);
+			ids = weir_dedup_reader_read(&store->reader, &block->row);
 		if (weir_dedup_block_has(&ids, &query->id))
 			answer(block, query);
 	}
@@ -585,10 +366,10 @@ weir_dedup_store_look(WeirDedupStore *store, WeirDedupQuery *queries, int n, int
 	}
 	for (int i = 0; i < n; i++)
 		look_in_set(store, &queries[i], since);
-	for (uint32 i = 0; i < store->distant.count; i++)
+	for (uint32 i = 0; i < store->list.distant.count; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		look_in_distant(store, &store->blocks[store->distant.items[i]], queries, n, since);
+		look_in_distant(store, &store->list.blocks[store->list.distant.items[i]], queries, n, since);
 	}
 }
 
@@ -599,15 +380,15 @@ static void
 write_block(WeirDedupStore *store, TimestampTz slice_end, const WeirDedupId *ids, uint32 n)
 {
 	WeirDedupRow row = {weir_catalog_next_block(), slice_end, n};
-	bytea	   *packed = weir_dedup_block_pack(store->key, ids, n);
+	bytea	   *packed = weir_dedup_block_pack(store->reader.key, ids, n);
 	uint64	   *hashes = palloc(sizeof(uint64) * n);
 
 	for (uint32 i = 0; i < n; i++)
 		hashes[i] = ids[i].hash;
-	weir_dedup_table_insert(&store->table, &row, packed);
-	add_block(store, &row);
+	weir_dedup_table_insert(&store->reader.table, &row, packed);
+	weir_dedup_list_add(&store->list, &row);
 	if (fits(n))
-		add_to_set(store, store->distant.count - 1, hashes);
+		add_to_set(store, store->list.distant.count - 1, hashes, n);
 	pfree(hashes);
 	pfree(packed);
 }
@@ -632,7 +413,7 @@ weir_dedup_store_write(WeirDedupStore *store, TimestampTz slice_end, const WeirD
 /* ---- forgetting ---- */
 
 static bool
-is_expired(const Block *block, TimestampTz past)
+is_expired(const WeirDedupKnown *block, TimestampTz past)
 {
 	return !block->gone && block->row.number > 0 && !TransactionIdIsValid(block->row.xid) &&
 		block->row.slice_end <= past;
@@ -642,31 +423,12 @@ is_expired(const Block *block, TimestampTz past)
 bool
 weir_dedup_store_has_expired(const WeirDedupStore *store, TimestampTz past)
 {
-	for (uint32 i = 0; i < store->nblocks; i++)
+	for (uint32 i = 0; i < store->list.nblocks; i++)
 	{
-		if (is_expired(&store->blocks[i], past))
+		if (is_expired(&store->list.blocks[i], past))
 			return true;
 	}
 	return false;
-}
-
-/* Says that a block's row is not there any more. */
-static void
-forget_block(WeirDedupStore *store, uint32 number)
-{
-	if (store->blocks[number].resident)
-	{
-		mark_gone(store, number);
-		return;
-	}
-	for (uint32 i = 0; i < store->distant.count; i++)
-	{
-		if (store->distant.items[i] == number)
-		{
-			drop_distant(store, i);
-			return;
-		}
-	}
 }
 
 /*
@@ -683,13 +445,13 @@ weir_dedup_store_expire(WeirDedupStore *store, TimestampTz past)
 	if (xid == store->expired_in || !weir_fence_lane(store->relid, 0, false))
 		return;
 	store->expired_in = xid;
-	for (uint32 i = 0; i < store->nblocks && deleted < EXPIRE_BLOCKS; i++)
+	for (uint32 i = 0; i < store->list.nblocks && deleted < EXPIRE_BLOCKS; i++)
 	{
-		if (!is_expired(&store->blocks[i], past))
+		if (!is_expired(&store->list.blocks[i], past))
 			continue;
-		if (weir_dedup_table_delete(&store->table, &store->blocks[i].row))
+		if (weir_dedup_table_delete(&store->reader.table, &store->list.blocks[i].row))
 			deleted++;
 		else
-			forget_block(store, i);
+			weir_dedup_list_forget(&store->list, i);
 	}
 }

@@ -20,6 +20,7 @@
 #include "fmgr.h"
 #include "stage.h"
 #include "tcop/pquery.h"
+#include "upsert_define.h"
 #include "utils/lsyscache.h"
 #include "utils/portal.h"
 #include "utils/rel.h"
@@ -28,6 +29,7 @@
 PG_FUNCTION_INFO_V1(weir_guard_staging);
 PG_FUNCTION_INFO_V1(weir_follow_ddl);
 PG_FUNCTION_INFO_V1(weir_touch_stream);
+PG_FUNCTION_INFO_V1(weir_has_unique_key);
 
 /* What a user may have wanted instead. */
 static const char *
@@ -130,4 +132,16 @@ weir_touch_stream(PG_FUNCTION_ARGS)
 	weir_catalog_touch(PG_GETARG_OID(0));
 	weir_wake_at_commit(PG_GETARG_OID(0));
 	PG_RETURN_VOID();
+}
+
+/* Has the table of an upsert an index on exactly its key? */
+Datum
+weir_has_unique_key(PG_FUNCTION_ARGS)
+{
+	WeirUpsertRow *row = weir_catalog_load_upsert(PG_GETARG_OID(0));
+	Relation	target = table_open(row->target, AccessShareLock);
+	bool		found = weir_upsert_has_key(target, row->key);
+
+	table_close(target, NoLock);
+	PG_RETURN_BOOL(found);
 }

@@ -179,6 +179,8 @@ build(Oid relid, Oid chunk)
 		MemoryContextDelete(context);
 		return NULL;
 	}
+	if (!OidIsValid(chunk))
+		weir_catalog_check_triggers(relid);
 	runtime->windowed = weir_catalog_aggregates(relid, true);
 	runtime->chunk = OidIsValid(chunk) ? chunk : weir_chunk_current(relid);
 	child = table_open(runtime->chunk, AccessShareLock);

@@ -81,7 +81,6 @@ void
 weir_stage_check_triggers(Relation parent)
 {
 	TriggerDesc *desc = parent->trigdesc;
-	bool		guarded = false;
 
 	for (int i = 0; desc != NULL && i < desc->numtriggers; i++)
 	{
@@ -89,7 +88,6 @@ weir_stage_check_triggers(Relation parent)
 
 		if (strncmp(trigger->tgname, "weir_", 5) != 0)
 			continue;
-		guarded = guarded || strcmp(trigger->tgname, "weir_guard") == 0;
 		if (trigger->tgenabled == TRIGGER_DISABLED ||
 			trigger->tgenabled == TRIGGER_FIRES_ON_REPLICA)
 			ereport(ERROR,
@@ -101,11 +99,6 @@ weir_stage_check_triggers(Relation parent)
 														RelationGetRelationName(parent)),
 							 quote_identifier(trigger->tgname))));
 	}
-	if (!guarded)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("trigger \"weir_guard\" of stream \"%s\" does not exist",
-						RelationGetRelationName(parent))));
 }
 
 /* Fires the BEFORE triggers, the guard among them. */

@@ -11,6 +11,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog.h"
+#include "catalog_aggregate.h"
 #include "commands/trigger.h"
 #include "derived_define.h"
 #include "executor/spi.h"
@@ -140,6 +141,7 @@ build(const void *arg)
 
 	if (row == NULL)
 		return NULL;
+	weir_catalog_check_triggers(row->target);
 	transform = palloc0(sizeof(WeirTransform));
 	transform->row = row;
 	transform->name = transform->base.name = get_rel_name(row->target);

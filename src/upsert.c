@@ -13,6 +13,7 @@
 #include "nodes/value.h"
 #include "settings.h"
 #include "upsert.h"
+#include "upsert_define.h"
 #include "upsert_query.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -38,6 +39,17 @@ matches(const WeirCompiled *compiled, const void *arg)
 	return row->source == key->relid && strcmp(row->trigger_name, key->trigger_name) == 0;
 }
 
+/* Raises an error where an index that rows are found by is gone unnoticed, as in a restore that was broken off. */
+static void
+check_key(Relation target, List *key)
+{
+	if (!weir_upsert_has_key(target, key))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s\" has no unique constraint or index on its key any more", RelationGetRelationName(target)),
+				 errhint("Create one on exactly the columns that weir.create_upsert was given.")));
+}
+
 /* Returns the collations of the key's columns in the table. */
 static Oid *
 key_collations(const WeirUpsertRow *row)
@@ -56,6 +68,7 @@ key_collations(const WeirUpsertRow *row)
 					 errmsg("table \"%s\" has no column \"%s\"", RelationGetRelationName(target), strVal(lfirst(cell)))));
 		collations[foreach_current_index(cell)] = TupleDescAttr(RelationGetDescr(target), column - 1)->attcollation;
 	}
+	check_key(target, row->key);
 	table_close(target, NoLock);
 	return collations;
 }

@@ -142,20 +142,20 @@ weir_upsert_define_relations(const WeirPlace *place, bool deletes, WeirUpsertRow
 	row->trigger_name = weir_define_trigger(place, row->source, "upsert_batch");
 }
 
-/* Is an index on exactly the key, and says of each row whether it is unique at once? */
+/* Is an index on exactly the key of a table, and says of each row whether it is unique at once? */
 static bool
-is_on_key(Oid indexid, const WeirUpsertRow *row)
+is_on_key(Oid indexid, Oid table, List *key)
 {
 	HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(indexid));
 	Form_pg_index form = (Form_pg_index) GETSTRUCT(tuple);
 	bool		matches = form->indisunique && form->indimmediate && form->indisvalid &&
 		heap_attisnull(tuple, Anum_pg_index_indexprs, NULL) && heap_attisnull(tuple, Anum_pg_index_indpred, NULL) &&
-		form->indnkeyatts == list_length(row->key);
+		form->indnkeyatts == list_length(key);
 	ListCell   *cell;
 
-	foreach(cell, row->key)
+	foreach(cell, key)
 	{
-		AttrNumber	column = get_attnum(row->target, strVal(lfirst(cell)));
+		AttrNumber	column = get_attnum(table, strVal(lfirst(cell)));
 		bool		found = false;
 
 		for (int i = 0; i < form->indnkeyatts; i++)
@@ -166,17 +166,26 @@ is_on_key(Oid indexid, const WeirUpsertRow *row)
 	return matches;
 }
 
+/* Has a table an index on exactly its key? */
+bool
+weir_upsert_has_key(Relation table, List *key)
+{
+	ListCell   *cell;
+
+	foreach(cell, RelationGetIndexList(table))
+	{
+		if (is_on_key(lfirst_oid(cell), RelationGetRelid(table), key))
+			return true;
+	}
+	return false;
+}
+
 /* Raises an error unless there is such an index. */
 static void
 check_unique(Relation target, const WeirUpsertRow *row)
 {
-	ListCell   *cell;
-
-	foreach(cell, RelationGetIndexList(target))
-	{
-		if (is_on_key(lfirst_oid(cell), row))
-			return;
-	}
+	if (weir_upsert_has_key(target, row->key))
+		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
 			 errmsg("table \"%s\" has no unique constraint or index on exactly the key (%s)",

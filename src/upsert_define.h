@@ -11,6 +11,7 @@
 
 #include "catalog_upsert.h"
 #include "derived_define.h"
+#include "utils/relcache.h"
 
 /* Makes the view of the query anew, with the columns that are added to it. */
 extern void weir_upsert_define_query(const WeirPlace *place, const char *text, WeirUpsertRow *row);
@@ -24,5 +25,8 @@ extern void weir_upsert_define_relations(const WeirPlace *place, bool deletes, W
 
 /* Checks a table of the user's own: 42809, 42501, 42P10, 55000 or what fits. */
 extern void weir_upsert_check_target(const WeirUpsertRow *row, const char *name);
+
+/* Has a table a unique constraint or index on exactly these columns, neither partial nor deferrable? */
+extern bool weir_upsert_has_key(Relation table, List *key);
 
 #endif							/* WEIR_UPSERT_DEFINE_H */

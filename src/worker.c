@@ -45,6 +45,7 @@
 #include "utils/timestamp.h"
 #include "worker.h"
 #include "worker_batch.h"
+#include "worker_ends.h"
 #include "worker_group.h"
 #include "worker_refill.h"
 #include "worker_source.h"
@@ -63,6 +64,8 @@
 #define FENCE_RETRY_MS 200
 #define REFRESH_MS 10000		/* looking for new partitions */
 #define REFRESH_SOON_MS 1000
+#define ENDS_FIRST_MS 1000		/* after the first of failures in a row: learning how far behind we are */
+#define ENDS_MS 5000
 #define CALM_MS 60000			/* idle for so long is calm: once in so long is often enough, too */
 #define POSITION_MS 1000		/* commits that bring positions alone */
 #define IDLENESS_MS 250			/* looking for partitions to leave out, with idle_timeout */
@@ -87,6 +90,7 @@ typedef struct Worker
 	WeirHand	hand;
 
 	int			retries;		/* failures in a row */
+	TimestampTz next_ends;		/* when to learn how far behind we are; meant while there are failures */
 	int			part;			/* how many messages to try in one transaction */
 	TimestampTz last_commit;
 	TimestampTz last_message;
@@ -476,6 +480,34 @@ hint_of(const ErrorData *error)
 	return hint;
 }
 
+/* Has lag show how far behind we are that cannot apply anything, now and then. */
+static void
+note_ends(Worker *worker)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (!worker->source.consumer || now < worker->next_ends)
+		return;
+	weir_ends_note(&worker->source, worker->stream);
+	worker->next_ends = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ENDS_MS);
+}
+
+/* Sleeps before the next attempt, for so long; true if woken. */
+static bool
+pause_behind(Worker *worker, long ms)
+{
+	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms);
+
+	do
+	{
+		note_ends(worker);
+		ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
+		if (pause_for(Min(ms, ENDS_MS)))
+			return true;
+	} while (ms > ENDS_MS);
+	return false;
+}
+
 /* Shows an error of the environment, and waits before the next attempt; true if woken. */
 static bool
 wait_for_better(Worker *worker, ErrorData *error)
@@ -485,7 +517,11 @@ wait_for_better(Worker *worker, ErrorData *error)
 	weir_error_explain(error);
 	weir_worker_enter(WEIR_RETRYING, error->message, hint_of(error),
 					  TimestampTzPlusMilliseconds(GetCurrentTimestamp(), wait));
-	return pause_for(wait);
+	if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_CONNECTION_EXCEPTION)
+		return pause_for(wait);		/* there is nobody to ask */
+	if (worker->retries == 1)
+		worker->next_ends = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ENDS_FIRST_MS);
+	return pause_behind(worker, wait);
 }
 
 /* Applies messages [from, from + n) of the batch in hand; with the last of them go npositions. */
@@ -802,6 +838,8 @@ stay_failed(Worker *worker)
 
 	if (worker->source.consumer)
 		(void) weir_consumer_assign(worker->source.consumer, 0, NULL, NULL, NULL, &error);
+	worker->next_ends = 0;
+	note_ends(worker);
 	while (!pause_for(REFRESH_MS))
 	{
 		while (worker->source.consumer && weir_consumer_event(worker->source.consumer, &event))
@@ -810,6 +848,7 @@ stay_failed(Worker *worker)
 		/* Nobody wakes us when the extension is dropped, or the stream gets another owner. */
 		if (worker->stream)
 			load_definition(worker);
+		note_ends(worker);
 		MemoryContextReset(worker->batch_context);
 	}
 	leave(WEIR_LEAVE_RESTART);

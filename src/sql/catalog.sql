@@ -72,6 +72,7 @@ CREATE TABLE weir_internal.stream_partition (
     replayed bigint NOT NULL DEFAULT 0,
     late bigint NOT NULL DEFAULT 0,
     end_offset bigint,                          -- last stable offset when last seen
+    behind_since timestamptz,                   -- messages that could not be applied were seen since; before, there were none
     last_timestamp timestamptz,                 -- Kafka's, of the last applied message
     mark_offset bigint,                         -- that message, by which the topic is known again
     mark_crc bigint,

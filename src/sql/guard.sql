@@ -65,6 +65,12 @@ BEGIN
         PERFORM weir_internal.touch_stream(s.stream);
     END LOOP;
 
+    -- a trigger by another name, or another one in its place
+    PERFORM weir_internal.check_triggers(array_agg(t.tgrelid))
+    FROM pg_event_trigger_ddl_commands() c JOIN pg_trigger t ON t.oid = c.objid
+    WHERE c.classid = 'pg_trigger'::regclass AND NOT weir_internal.is_restoring()
+    HAVING count(*) > 0;
+
     -- closed windows go to columns of these names
     FOR s IN
         SELECT a.results, k.attname
@@ -141,23 +147,12 @@ BEGIN
         PERFORM weir_internal.follow_ddl(s.stream);
     END LOOP;
 
-    -- the latest rows go to columns of these names
-    FOR s IN
-        SELECT u.target, k.attname
-        FROM pg_event_trigger_ddl_commands() c
-        JOIN weir_internal.upsert u ON u.target::oid = c.objid
-        CROSS JOIN LATERAL (
-            SELECT a.attname FROM pg_attribute a WHERE a.attrelid = u.query::oid AND a.attnum > 0 AND a.attname !~ '^_weir_'
-            UNION ALL SELECT unnest(CASE WHEN u.order_by IS NULL THEN '{_order,_partition,_offset}' ELSE '{_partition,_offset}' END::name[])
-            WHERE u.owns_target) k
-        WHERE c.classid = 'pg_class'::regclass
-          AND NOT EXISTS (SELECT FROM pg_attribute r WHERE r.attrelid = u.target::oid AND r.attname = k.attname AND NOT r.attisdropped)
-    LOOP
-        RAISE feature_not_supported USING
-            MESSAGE = format('table "%s" must keep its column "%s"',
-                (SELECT c.relname FROM pg_class c WHERE c.oid = s.target::oid), s.attname),
-            HINT = 'It takes the latest rows of a stream. Columns may be added; name them as you like in a view over it.';
-    END LOOP;
+    -- the latest rows go to columns of these names and types, by a unique key
+    IF NOT weir_internal.is_restoring() THEN
+        PERFORM weir_internal.check_upsert(u.target) FROM weir_internal.upsert u
+        WHERE EXISTS (SELECT FROM pg_event_trigger_ddl_commands() c
+            WHERE c.classid = 'pg_class'::regclass AND c.objid IN (u.target, u.positions));
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION weir_internal.on_ddl_command_end() IS 'keeps streams in line with DDL on them and on their servers';
@@ -290,6 +285,19 @@ BEGIN
             PERFORM weir_internal.ring();
         END IF;
     END IF;
+
+    -- an index that may have been a key; what ALTER TABLE has done is looked at afterwards
+    PERFORM weir_internal.check_upsert(u.target) FROM weir_internal.upsert u
+    WHERE tg_tag <> 'ALTER TABLE' AND NOT weir_internal.is_restoring() AND EXISTS (SELECT FROM pg_class c WHERE c.oid = u.target)
+      AND EXISTS (SELECT FROM pg_event_trigger_dropped_objects() d WHERE d.object_type = 'index' AND d.original);
+
+    -- triggers by themselves: what needs them is still there, and would miss rows
+    PERFORM weir_internal.check_triggers(array_agg(c.oid))
+    FROM pg_event_trigger_dropped_objects() d
+    JOIN pg_namespace n ON n.nspname = d.address_names[1]
+    JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = d.address_names[2]
+    WHERE d.classid = 'pg_trigger'::regclass AND NOT weir_internal.is_restoring()
+    HAVING count(*) > 0;
 
     -- credentials that are in use no more, by streams that are still there
     PERFORM weir_internal.touch_stream(s.stream)

@@ -29,7 +29,7 @@ SELECT n.nspname AS stream_schema, c.relname AS stream, p.partition,
        CASE WHEN p.partition >= 0 AND s.topic IS NOT NULL THEN
             CASE WHEN p.end_offset <= p.applied_offset THEN interval '0'
                  WHEN p.end_offset > p.applied_offset
-                 THEN pg_catalog.clock_timestamp() - p.last_timestamp END END AS time_lag,
+                 THEN pg_catalog.clock_timestamp() - greatest(p.behind_since, p.last_timestamp) END END AS time_lag,
        p.watermark, p.last_timestamp, p.updated_at,
        (SELECT CASE WHEN count(*) = count(g.to_offset) THEN coalesce(sum(g.to_offset - g.from_offset), 0)::bigint END
         FROM weir_internal.gap g
@@ -40,7 +40,7 @@ JOIN pg_catalog.pg_class c ON c.oid = p.stream::oid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE');
 COMMENT ON VIEW weir.stream_stats IS
-'Per partition: what became of its messages, how far it is applied, and the lag in messages (against the last stable offset) and in time (age of the last applied message, while there is more); gap: offsets that were passed over without reading them (NULL: nobody can tell how many; see weir.gaps). Partition -1 holds what weir.ingest brought to a Kafka stream.';
+'Per partition: what became of its messages, how far it is applied, and the lag in messages (against the last stable offset) and in time (age of the last applied message, while there is more; since when there is more, where all was applied before and a worker could not go on); gap: offsets that were passed over without reading them (NULL: nobody can tell how many; see weir.gaps). Partition -1 holds what weir.ingest brought to a Kafka stream.';
 
 -- What is to be read again, and whether it can be: offsets are of one cluster,
 -- and what an isolation level leaves out is not in the verdict log.

@@ -8,6 +8,7 @@ use FindBin;
 use lib "$FindBin::RealBin/../lib";
 
 use IPC::Run ();
+use JSON::PP qw(decode_json);
 use Sandbox;
 use Test::More;
 use Time::HiRes qw(time);
@@ -41,6 +42,8 @@ foreach my $code (qw(40001 40P01 53100 55P03 57014 XX000))
 	$box->produce('stormy', $produced + 1, $produced += 50);
 	$box->poll_state('stormy', 'retrying', "$code is tried again");
 	is($box->worker('stormy', "last_error || ', ' || (next_try > since)"), 'bad weather, true', 'with a next try');
+	$box->poll("SELECT lag, time_lag < interval '1 minute' FROM weir.stream_stats WHERE stream = 'stormy'", '50\|t',
+		'while the lag shows that messages wait') if $code eq '40001';
 	$box->sql('DELETE FROM weather');
 	poll_log('stormy', 1, $produced, 'and at last applied once');
 	poll_alive('stormy', 'the stream runs again');
@@ -177,6 +180,48 @@ $box->run('', 'mock', 'rtt', '-1', '0');
 $box->poll(join(' UNION ALL ', map { "(SELECT count(*), min(id) FROM $_)" } @sought), join("\n", ('10\|91') x @sought),
 	'no worker that begins undoes a seek');
 $box->sql("SELECT weir.drop_stream('$_')") foreach @sought;
+
+# ---- alerts ----
+
+# Waits until weir.evaluate_alerts() has alerts of a stream like these; returns their messages.
+sub poll_alerts
+{
+	my ($stream, $open, $what) = @_;
+	my $alerts = "FROM weir.alerts WHERE what ~ '\\m$stream\$' AND resolved_at IS NULL";
+
+	$box->poll("SELECT weir.evaluate_alerts() >= 0; SELECT coalesce(string_agg(source, ' ' ORDER BY source), 'none') $alerts",
+		"t\n$open", $what);
+	return $box->sql("SELECT message $alerts ORDER BY source");
+}
+
+my $ears = $box->busy_session('LISTEN weir_alerts');
+$box->sql('CREATE TABLE needed (id int)');
+make_stream('watched', 'INSERT INTO needed SELECT id FROM batch;');
+$box->sql(<<~'END');
+	SELECT weir.alter_alert_rule(rule, enabled => rule IN ('dead_letters', 'lag_messages', 'not_running')) FROM weir.alert_rules;
+	SELECT weir.alter_alert_rule('lag_messages', threshold => 40, severity => 'critical');
+	SELECT weir.alter_alert_rule('not_running', threshold => 0);
+	END
+poll_alerts('watched', 'none', 'a stream that runs raises no alert');
+$box->run("rotten\n", 'produce', 'watched');
+$box->produce('watched', 1, 50);
+like(poll_alerts('watched', 'dead_letters', 'dead letters raise one'),
+	qr/^stream \S*watched: 1\.96 % of 51 messages became dead letters$/, 'which says how many');
+$box->produce('watched', 51, 150);
+poll_alerts('watched', 'none', 'which is resolved when there are fewer of them');
+$box->sql('DROP TABLE needed');
+$box->produce('watched', 151, 200);
+like(poll_alerts('watched', 'lag_messages not_running', 'a stream that has failed is behind, and does not run'),
+	qr/: is 50 messages behind\n.*: is failed: relation "needed" does not exist$/, 'of which its alerts speak');
+$box->sql("CREATE TABLE needed (id int); SELECT weir.start('watched')");
+poll_alerts('watched', 'none', 'both are resolved when it goes on');
+$box->end_session($ears, 'SELECT');
+my @heard = grep { $_->{what} =~ /\bwatched$/ } map { decode_json($_) } $ears->{out} =~ /"weir_alerts" with payload "(.*)" received/g;
+is_deeply([ sort map { "$_->{event} $_->{source} $_->{severity}" } @heard ],
+	[ map { my $event = $_; map { "$event $_" } 'dead_letters error', 'lag_messages critical', 'not_running error' } qw(raised resolved) ],
+	'who listens hears of each twice');
+is_deeply([ sort keys %{ $heard[0] } ], [ qw(count event first_seen id message severity source what) ], 'in JSON');
+$box->sql("SELECT weir.alter_alert_rule(rule, enabled => true) FROM weir.alert_rules; SELECT weir.drop_stream('watched')");
 
 # ---- dead letters grow old ----
 
