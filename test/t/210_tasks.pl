@@ -110,6 +110,19 @@ is($box->sql("SELECT count(*), bool_and(a IS NOT NULL) FROM log WHERE what ~ 'co
 is($box->sql("SELECT count(*) FROM log WHERE what IN ('left open', 'first of two')"), '0', 'several statements are one transaction, one that is left open is an error');
 is($box->sql("SELECT result FROM weir.task_runs WHERE task = 'self'"), '{"same": true, "task": "self", "attempt": 1, "same_end": true}', 'by parameters and by weir.current_run');
 
+# Parameters stand where values do, and nowhere else.
+$box->sql(<<~'END');
+	CREATE DOMAIN attempt AS text;
+	SELECT weir.create_task('quoted', $c$
+		SELECT ':task' AS a, 'it''s :task' AS b, E'\' :task' AS c, U&'\0041:task' AS d, $$ :task $$ AS e, $x$ $$ :task $x$ AS f, 1 AS ":task", -- :task
+			/* :task /* :task */ it's :task */ 'x'::attempt AS g, :attempt::text AS h, (:interval_end)::date >= '2024-01-01'::date AS i,
+			(ARRAY[1, 2, 3])[1: :attempt] AS j, 5/:attempt AS k, -:ATTEMPT AS l, CASE WHEN:attempt=1 THEN :task END AS m $c$);
+	END
+poll_states(run_task('quoted'), 'quoted success', 'parameters among quotes, comments and casts');
+is($box->sql("SELECT result - 'm', result->'m' FROM weir.task_runs WHERE task = 'quoted'"),
+	'{"a": ":task", "b": "it\'s :task", "c": "\' :task", "d": "A:task", "e": " :task ", "f": " $$ :task ", "g": "x", "h": "1", "i": true, "j": [1], "k": 5, "l": -1, ":task": 1}|"quoted"',
+	'are told from text');
+
 # Timeouts and cancels.
 $box->sql(<<~'END');
 	SELECT weir.create_task('slow', 'SELECT pg_sleep(600)', execution_timeout => '200 ms');
