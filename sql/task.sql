@@ -40,6 +40,7 @@ SELECT weir.cron_next('@reboot');
 SELECT weir.cron_next('0 0 31 2 *');
 SELECT weir.cron_next('* * * * *', 'infinity');
 SELECT weir.cron_next('* * * * *', now(), 'Mars/Olympus');
+SELECT weir.cron_next('@yearly', '294276-12-31 23:00Z');
 \set VERBOSITY default
 SELECT weir.cron_next('0 25 * * *');
 
@@ -142,6 +143,41 @@ SELECT count(*) FROM weir.task_runs WHERE task = 'extract';
 SELECT weir.backfill('extract', '2024-01-01 00:10', '2024-01-01 00:50') IS NOT NULL AS nothing;
 ROLLBACK;
 
+-- Of a backfill no more intervals are under way than it says; the next one begins when one is over with all its runs.
+BEGIN;
+SELECT weir.backfill('extract', '2024-01-01 00:00', '2024-01-01 05:00', max_active => 2) AS id \gset
+CREATE FUNCTION step(of bigint, finish text, how text) RETURNS TABLE (hour numeric, states text) LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE weir_internal.task_run r SET state = how WHERE r.backfill = of AND r.state = 'queued' AND r.task = ANY (finish::text[]);
+    PERFORM weir_internal.task_step();
+    RETURN QUERY SELECT extract(hour FROM r.interval_start), string_agg(r.task || ' ' || r.state, ', ' ORDER BY r.run_id) FROM weir_internal.task_run r
+        WHERE r.backfill = of AND r.state NOT IN ('scheduled', 'success', 'upstream_failed') GROUP BY 1 ORDER BY 1;
+END $$;
+SELECT * FROM step(:id, '{}', NULL);
+SELECT task, state, note FROM weir.task_runs WHERE backfill = :id AND interval_start = '2024-01-01 02:00' ORDER BY run_id;
+SELECT * FROM step(:id, '{extract}', 'success');
+SELECT * FROM step(:id, '{clean}', 'success');
+-- What waits is looked at again for a rule that is changed.
+SELECT weir.alter_task('load "all"', trigger_rule => 'one_success');
+SELECT * FROM step(:id, '{}', NULL);
+SELECT * FROM step(:id, '{count}', 'failed');
+SELECT * FROM step(:id, '{"load \"all\""}', 'success');
+SELECT * FROM step(:id, '{extract}', 'upstream_failed');
+ROLLBACK;
+-- A stream that is waited for is dropped.
+BEGIN;
+SELECT weir.create_stream('awaited', 'ts timestamptz', event_time => 'ts');
+SELECT weir.create_task('waits', 'SELECT 1', wait_for => 'awaited', retries => 3);
+SELECT weir.run_task('waits') AS run \gset
+SELECT weir_internal.task_step() IS NULL AS is_null;
+SELECT state, note FROM weir.task_runs WHERE run_id = :run;
+DROP TABLE awaited;
+UPDATE weir_internal.task_run SET due_at = '-infinity' WHERE run_id = :run;
+SELECT weir_internal.task_step() IS NULL AS is_null;
+SELECT state, sqlstate, error FROM weir.task_runs WHERE run_id = :run;
+SELECT severity, message LIKE 'run % of task "waits" failed: the stream %' AS says FROM weir.alerts WHERE source = 'task_failed' AND what = 'waits';
+ROLLBACK;
+
 -- What a trigger rule says of three tasks before it, so many of which succeeded, failed, were skipped.
 SELECT rule, string_agg(coalesce(weir_internal.trigger_verdict(rule, 3, ok, bad, skipped), '-'), ' ' ORDER BY n) AS "0/0/0 1/0/0 0/1/0 0/0/1 3/0/0 0/3/0 0/0/3 2/1/0 2/0/1 1/1/1"
 FROM unnest('{all_success,all_done,one_failed,one_success,none_failed,all_failed}'::text[]) WITH ORDINALITY r (rule, o),
@@ -177,8 +213,16 @@ SELECT weir.create_task('x', 'SELECT 1', after => '{nobody}');
 SELECT weir.create_task('x', 'SELECT 1', retries => -1);
 SELECT weir.create_task('x', 'SELECT 1', backoff => 0.5);
 SELECT weir.create_task('x', 'SELECT 1', execution_timeout => '0');
+SELECT weir.create_task('x', 'SELECT 1', execution_timeout => '25 days');
+SELECT weir.create_task('x', 'SELECT 1', retry_delay => '-1 s');
+SELECT weir.create_task('x', 'SELECT 1', max_retry_delay => '101 years');
+SELECT weir.create_task('x', 'SELECT 1', start_timeout => '0');
+SELECT weir.create_task('x', 'SELECT 1', sla => '5000 years -1799990 days');
+SELECT weir.create_task('x', 'SELECT 1', enabled => NULL);
 SELECT weir.create_task('x', 'SELECT 1', trigger_rule => 'some');
 SELECT weir.create_task('x', 'SELECT 1', start_when => 'now(');
+SELECT weir.create_task('x', 'SELECT 1', start_when => 'true); SELECT (true');
+SELECT weir.create_task('x', 'SELECT 1', start_when => 'true, -- two', on_failure => '-- nothing');
 SELECT weir.create_task('x', 'SELECT 1', on_failure => 'INSERT');
 SELECT weir.create_task('x', 'SELECT 1', wait_for => 'pg_class');
 SELECT weir.run_task('nobody');
@@ -186,6 +230,7 @@ SELECT weir.cancel_run(-1);
 SELECT weir.backfill('extract', '2024-01-02', '2024-01-01');
 SELECT weir.backfill('extract', '2024-01-01', '2024-01-02', max_active => 0);
 SELECT weir.backfill('extract', '2024-01-01', 'infinity');
+SELECT weir.run_task('clean', '2024-01-01', '294276-01-01');
 SELECT weir.drop_task('clean');
 SELECT weir.drop_task('nobody');
 SET client_min_messages = notice;

@@ -72,16 +72,33 @@ weir_lock_tasks(PG_FUNCTION_ARGS)
 
 /* ---- what tasks are made of ---- */
 
+/* Parses the SQL that a parameter gives. */
+static void
+check_command(const char *parameter, const char *command, bool is_condition)
+{
+	List	   *statements = weir_task_command_parse(command);
+
+	if (statements == NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("parameter \"%s\" must not be empty", parameter)));
+	if (is_condition && list_length(statements) > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("parameter \"%s\" must be one expression", parameter)));
+}
+
 /* weir_internal.check_command */
 Datum
 weir_check_command(PG_FUNCTION_ARGS)
 {
-	char	   *command = weir_task_command_prepare(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	char	   *parameter = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char	   *command = weir_task_command_prepare(text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	MemoryContext context = CurrentMemoryContext;
 
 	PG_TRY();
 	{
-		(void) weir_task_command_parse(command);
+		check_command(parameter, command, PG_GETARG_BOOL(2));
 	}
 	PG_CATCH();
 	{
@@ -93,6 +110,8 @@ weir_check_command(PG_FUNCTION_ARGS)
 		FlushErrorState();
 		error->cursorpos = error->internalpos = 0;
 		error->internalquery = NULL;
+		if (error->sqlerrcode == ERRCODE_SYNTAX_ERROR && error->detail == NULL)
+			error->detail = psprintf("It is in parameter \"%s\".", parameter);
 		ReThrowError(error);
 	}
 	PG_END_TRY();
@@ -167,6 +186,10 @@ search(FunctionCallInfo fcinfo, CronSearch direction)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("cron expression \"%s\" never comes due", schedule)));
+	if (!IS_VALID_TIMESTAMP(due))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("timestamp out of range")));
 	PG_RETURN_TIMESTAMPTZ(due);
 }
 

@@ -86,6 +86,7 @@ struct WeirStoreCursor
 	WeirStorePrevious previous;
 	WeirStoreEntry entry;
 	MemoryContext page_context;
+	MemoryContext context;		/* of all else */
 };
 
 /* Opens a store. */
@@ -356,6 +357,7 @@ weir_store_cursor_open(WeirStore *store, Snapshot snapshot, int lane, int64 run,
 	ScanKeyData keys[3];
 
 	cursor->store = store;
+	cursor->context = CurrentMemoryContext;
 	cursor->slot = table_slot_create(store->table, NULL);
 	cursor->bucket = bucket;
 	cursor->hash = hash;
@@ -374,10 +376,14 @@ weir_store_cursor_open(WeirStore *store, Snapshot snapshot, int lane, int64 run,
 static bool
 next_page(WeirStoreCursor *cursor)
 {
-	MemoryContext old;
+	MemoryContext old = MemoryContextSwitchTo(cursor->context);
+	bool		found;
 	bytea	   *bytes;
 
-	if (!index_getnext_slot(cursor->scan, ForwardScanDirection, cursor->slot))
+	/* the scan keeps what it allocates on its way, such as the places of dead entries */
+	found = index_getnext_slot(cursor->scan, ForwardScanDirection, cursor->slot);
+	MemoryContextSwitchTo(old);
+	if (!found)
 		return false;
 	MemoryContextReset(cursor->page_context);
 	old = MemoryContextSwitchTo(cursor->page_context);

@@ -166,11 +166,5 @@ weir_task_command_prepare(const char *command)
 List *
 weir_task_command_parse(const char *prepared)
 {
-	List	   *statements = pg_parse_query(prepared);
-
-	if (statements == NIL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the command of a task must not be empty")));
-	return statements;
+	return pg_parse_query(prepared);
 }

@@ -30,7 +30,7 @@ extern const Oid weir_task_parameter_types[WEIR_TASK_PARAMETERS];
 /* Returns a command with $1 … for :interval_start …, as PostgreSQL's parser takes it. */
 extern char *weir_task_command_prepare(const char *command);
 
-/* Parses such a command; raises 42601 where it cannot be, 22023 where it is empty. */
+/* Parses such a command, raises 42601 where it cannot be; NIL: it is empty. */
 extern List *weir_task_command_parse(const char *prepared);
 
 #endif							/* WEIR_TASK_COMMAND_H */

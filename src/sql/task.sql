@@ -58,6 +58,7 @@ CREATE TABLE weir_internal.task_run (
     cancel_requested boolean NOT NULL DEFAULT false,
     failure_due boolean NOT NULL DEFAULT false, -- on_failure is to be run
     is_late boolean NOT NULL DEFAULT false,     -- its SLA has passed
+    unseen boolean NOT NULL DEFAULT true,       -- what depends on its state has not been looked at since that changed
     created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     started_at timestamptz,                     -- of the last attempt
     ended_at timestamptz,
@@ -70,14 +71,37 @@ CREATE TABLE weir_internal.task_run (
 COMMENT ON TABLE weir_internal.task_run IS 'runs of tasks';
 CREATE INDEX ON weir_internal.task_run (task, interval_start);
 CREATE INDEX ON weir_internal.task_run (flow);
-CREATE INDEX ON weir_internal.task_run (run_id) WHERE state IN ('scheduled', 'queued', 'waiting', 'running', 'up_for_retry')
+-- Open runs may be many, those that something is to be done for are few.
+CREATE INDEX ON weir_internal.task_run (runs_on, run_id) WHERE state IN ('scheduled', 'queued', 'waiting', 'running', 'up_for_retry')
     OR activity IS NOT NULL OR failure_due;
+CREATE INDEX ON weir_internal.task_run (run_id) WHERE state IN ('queued', 'waiting', 'running', 'up_for_retry') OR activity IS NOT NULL OR failure_due;
+CREATE INDEX ON weir_internal.task_run (task) WHERE state = 'running';
+CREATE INDEX ON weir_internal.task_run (run_id) WHERE unseen;
+CREATE INDEX ON weir_internal.task_run (backfill, flow) WHERE state IN ('scheduled', 'queued', 'waiting', 'running', 'up_for_retry');
+CREATE INDEX ON weir_internal.task_run (task, interval_end) WHERE state IN ('scheduled', 'queued', 'waiting', 'running', 'up_for_retry') AND NOT is_late;
 -- Dumped: tells which intervals have been run, and how.
 SELECT pg_catalog.pg_extension_config_dump('weir_internal.task_run', '');
+
+CREATE FUNCTION weir_internal.note_change() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.unseen := true;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION weir_internal.note_change() IS 'notes that what depends on a run is to be looked at';
+CREATE TRIGGER note_change BEFORE UPDATE OF state ON weir_internal.task_run FOR EACH ROW
+    WHEN (old.state <> new.state AND new.state IN ('scheduled', 'success', 'failed', 'upstream_failed', 'skipped', 'cancelled'))
+    EXECUTE FUNCTION weir_internal.note_change();
+-- Whatever session_replication_role the command of a task has set.
+ALTER TABLE weir_internal.task_run ENABLE ALWAYS TRIGGER note_change;
 
 CREATE FUNCTION weir_internal.database_identity() RETURNS text
     LANGUAGE C STABLE AS 'MODULE_PATHNAME', 'weir_database_identity';
 COMMENT ON FUNCTION weir_internal.database_identity() IS 'a name for this database that no copy of it has';
+
+CREATE FUNCTION weir_internal.condition_query(condition text) RETURNS text
+LANGUAGE sql IMMUTABLE STRICT AS $$ SELECT 'SELECT (' || condition || E'\n)' $$;        -- it may end with a comment
+COMMENT ON FUNCTION weir_internal.condition_query(text) IS 'the query that asks what start_when says';
 
 -- Cron expressions.
 CREATE FUNCTION weir.cron_next(schedule text, after timestamptz DEFAULT now(), time_zone text DEFAULT 'UTC') RETURNS timestamptz

@@ -7,18 +7,23 @@ COMMENT ON FUNCTION weir_internal.wake_tasks() IS 'has the scheduler of tasks lo
 CREATE FUNCTION weir_internal.lock_tasks() RETURNS void
     LANGUAGE C VOLATILE AS 'MODULE_PATHNAME', 'weir_lock_tasks';
 COMMENT ON FUNCTION weir_internal.lock_tasks() IS 'lets one transaction at a time change which tasks run after which';
-CREATE FUNCTION weir_internal.check_command(command text) RETURNS void
+CREATE FUNCTION weir_internal.check_command(parameter text, command text, is_condition boolean) RETURNS void
     LANGUAGE C VOLATILE STRICT AS 'MODULE_PATHNAME', 'weir_check_command';
-COMMENT ON FUNCTION weir_internal.check_command(text) IS 'raises an error where the command of a task cannot be parsed';
+COMMENT ON FUNCTION weir_internal.check_command(text, text, boolean) IS 'raises an error where SQL that a parameter gives, or a condition, cannot be parsed, or is empty';
 
--- Is this the caller's to change?
-CREATE FUNCTION weir_internal.own_task(caller oid, task_name text) RETURNS weir_internal.task
+-- Is this the caller's to use, or to change?  Who only uses it holds up nobody
+-- else but those who change it.
+CREATE FUNCTION weir_internal.own_task(caller oid, task_name text, to_change boolean DEFAULT false) RETURNS weir_internal.task
 LANGUAGE plpgsql AS $$
 DECLARE
     t weir_internal.task;
 BEGIN
-    SELECT k.* INTO t FROM weir_internal.task k WHERE k.name = task_name FOR UPDATE;
-    IF NOT FOUND THEN
+    IF to_change THEN
+        SELECT k.* INTO t FROM weir_internal.task k WHERE k.name = task_name FOR UPDATE;
+    ELSE
+        SELECT k.* INTO t FROM weir_internal.task k WHERE k.name = task_name FOR KEY SHARE;
+    END IF;
+    IF t.name IS NULL THEN
         RAISE undefined_object USING MESSAGE = CASE WHEN task_name IS NULL THEN 'parameter "name" must not be NULL'
             ELSE format('task "%s" does not exist', task_name) END, HINT = 'weir.tasks lists them.';
     END IF;
@@ -27,18 +32,19 @@ BEGIN
     END IF;
     RETURN t;
 END $$;
-COMMENT ON FUNCTION weir_internal.own_task(oid, text) IS 'returns a task, locked; raises an error unless the caller has its owner''s rights';
+COMMENT ON FUNCTION weir_internal.own_task(oid, text, boolean) IS 'returns a task, locked; raises an error unless the caller has its owner''s rights';
 
 CREATE FUNCTION weir_internal.own_run(caller oid, id bigint) RETURNS weir_internal.task_run
 LANGUAGE plpgsql AS $$
 DECLARE
     r weir_internal.task_run;
 BEGIN
+    -- the task first: who changes it locks its runs after it
+    PERFORM weir_internal.own_task(caller, k.task) FROM weir_internal.task_run k WHERE k.run_id = id;
     SELECT k.* INTO r FROM weir_internal.task_run k WHERE k.run_id = id FOR UPDATE;
     IF NOT FOUND THEN
         RAISE undefined_object USING MESSAGE = format('run %s does not exist', coalesce(id::text, 'NULL')), HINT = 'weir.task_runs lists them.';
     END IF;
-    PERFORM weir_internal.own_task(caller, r.task);
     RETURN r;
 END $$;
 COMMENT ON FUNCTION weir_internal.own_run(oid, bigint) IS 'returns a run, locked; raises an error unless the caller has its owner''s rights';
@@ -49,6 +55,18 @@ BEGIN
     RAISE invalid_parameter_value USING MESSAGE = format('parameter "%s" %s', parameter, reason);
 END $$;
 COMMENT ON FUNCTION weir_internal.refuse_parameter(text, text) IS 'raises 22023';
+
+-- The scheduler adds durations to times: none may lead out of what timestamptz holds, or all tasks would stand still.
+CREATE FUNCTION weir_internal.check_duration(parameter text, d interval, zero_ok boolean) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF d < '0' OR d = '0' AND NOT zero_ok THEN
+        PERFORM weir_internal.refuse_parameter(parameter, CASE WHEN zero_ok THEN 'must not be negative' ELSE 'must be positive' END);
+    ELSIF d > '100 years' OR abs(extract(year FROM d)) > 100 THEN
+        PERFORM weir_internal.refuse_parameter(parameter, 'must be at most 100 years');
+    END IF;
+END $$;
+COMMENT ON FUNCTION weir_internal.check_duration(text, interval, boolean) IS 'raises 22023 for a duration that is negative, or longer than 100 years; NULL passes';
 
 -- Are its parameters sound, whatever others there are?
 CREATE FUNCTION weir_internal.check_task(t weir_internal.task) RETURNS void
@@ -65,12 +83,13 @@ BEGIN
     END IF;
     IF t.name = '' THEN PERFORM weir_internal.refuse_parameter('name', 'must not be empty'); END IF;
     IF t.retries < 0 THEN PERFORM weir_internal.refuse_parameter('retries', 'must not be negative'); END IF;
-    IF t.retry_delay < '0' THEN PERFORM weir_internal.refuse_parameter('retry_delay', 'must not be negative'); END IF;
-    IF t.max_retry_delay < '0' THEN PERFORM weir_internal.refuse_parameter('max_retry_delay', 'must not be negative'); END IF;
+    PERFORM weir_internal.check_duration('retry_delay', t.retry_delay, true);
+    PERFORM weir_internal.check_duration('max_retry_delay', t.max_retry_delay, true);
+    PERFORM weir_internal.check_duration('execution_timeout', t.execution_timeout, false);
+    PERFORM weir_internal.check_duration('start_timeout', t.start_timeout, false);
+    PERFORM weir_internal.check_duration('sla', t.sla, false);
     IF NOT (t.backoff >= 1 AND t.backoff <= 1000) THEN PERFORM weir_internal.refuse_parameter('backoff', 'must be from 1 to 1000'); END IF;
-    IF t.execution_timeout <= '0' THEN PERFORM weir_internal.refuse_parameter('execution_timeout', 'must be positive'); END IF;
-    IF t.start_timeout <= '0' THEN PERFORM weir_internal.refuse_parameter('start_timeout', 'must be positive'); END IF;
-    IF t.sla <= '0' THEN PERFORM weir_internal.refuse_parameter('sla', 'must be positive'); END IF;
+    IF t.execution_timeout > '24 days' THEN PERFORM weir_internal.refuse_parameter('execution_timeout', 'must be at most 24 days'); END IF;
     IF t.trigger_rule NOT IN ('all_success', 'all_done', 'one_failed', 'one_success', 'none_failed', 'all_failed') THEN
         PERFORM weir_internal.refuse_parameter('trigger_rule', 'must be all_success, all_done, one_failed, one_success, none_failed or all_failed');
     END IF;
@@ -81,9 +100,9 @@ BEGIN
     IF t.schedule IS NOT NULL OR t.time_zone <> 'UTC' THEN
         PERFORM weir.cron_next(coalesce(t.schedule, '@daily'), now(), t.time_zone);
     END IF;
-    PERFORM weir_internal.check_command(t.command);
-    PERFORM weir_internal.check_command(t.on_failure);
-    PERFORM weir_internal.check_command('SELECT (' || t.start_when || E'\n)');
+    PERFORM weir_internal.check_command('command', t.command, false);
+    PERFORM weir_internal.check_command('on_failure', t.on_failure, false);
+    PERFORM weir_internal.check_command('start_when', weir_internal.condition_query(t.start_when), true);
 END $$;
 COMMENT ON FUNCTION weir_internal.check_task(weir_internal.task) IS 'raises an error where a parameter of a task is out of its range';
 
@@ -148,8 +167,9 @@ LANGUAGE plpgsql AS $$
 DECLARE
     t weir_internal.task;
 BEGIN
-    IF name IS NULL THEN
-        RAISE null_value_not_allowed USING MESSAGE = 'parameter "name" must not be NULL';
+    IF name IS NULL OR enabled IS NULL OR if_not_exists IS NULL THEN
+        RAISE null_value_not_allowed USING MESSAGE = format('parameter "%s" must not be NULL',
+            CASE WHEN name IS NULL THEN 'name' WHEN enabled IS NULL THEN 'enabled' ELSE 'if_not_exists' END);
     END IF;
     PERFORM weir_internal.lock_tasks();     -- the DAG is checked as a whole
     IF EXISTS (SELECT FROM weir_internal.task k WHERE k.name = create_task.name) THEN
@@ -211,7 +231,7 @@ DECLARE
     t weir_internal.task;
 BEGIN
     PERFORM weir_internal.lock_tasks();
-    o := weir_internal.own_task(caller, name);
+    o := weir_internal.own_task(caller, name, true);
     IF NOT pg_has_role(caller, coalesce(owner, caller), 'USAGE') THEN
         RAISE insufficient_privilege USING MESSAGE = format('must be member of role "%s"', owner);
     END IF;
@@ -230,6 +250,7 @@ BEGIN
     END IF;
     DELETE FROM weir_internal.task k WHERE k.name = o.name;
     INSERT INTO weir_internal.task SELECT t.*;
+    UPDATE weir_internal.task_run r SET unseen = true WHERE r.task = name AND r.state = 'scheduled';    -- other rules hold for them now
     PERFORM weir_internal.warn_of_login(t.owner, name);
     PERFORM weir_internal.sync_tick(t.schedule IS NOT NULL AND o.schedule IS NULL);
     PERFORM weir_internal.wake_tasks();
@@ -264,7 +285,7 @@ COMMENT ON FUNCTION weir.alter_task(text, text, text, text[], int, interval, flo
 CREATE FUNCTION weir_internal.pause_task(caller oid, caller_path text, name text) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM weir_internal.own_task(caller, name);
+    PERFORM weir_internal.own_task(caller, name, true);
     UPDATE weir_internal.task k SET runs_on = NULL WHERE k.name = pause_task.name;
 END $$;
 COMMENT ON FUNCTION weir_internal.pause_task(oid, text, text) IS 'weir.pause_task, for the caller given';
@@ -275,8 +296,10 @@ COMMENT ON FUNCTION weir.pause_task(text) IS
 CREATE FUNCTION weir_internal.resume_task(caller oid, caller_path text, name text) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM weir_internal.own_task(caller, name);
+    PERFORM weir_internal.own_task(caller, name, true);
     UPDATE weir_internal.task k SET runs_on = weir_internal.database_identity() WHERE k.name = resume_task.name;
+    -- a copy, and a database that has been renamed, may have none
+    PERFORM weir_internal.sync_tick((SELECT k.schedule IS NOT NULL FROM weir_internal.task k WHERE k.name = resume_task.name));
     PERFORM weir_internal.wake_tasks();
 END $$;
 COMMENT ON FUNCTION weir_internal.resume_task(oid, text, text) IS 'weir.resume_task, for the caller given';
@@ -294,7 +317,7 @@ BEGIN
         RAISE NOTICE 'task "%" does not exist, skipping', name;
         RETURN;
     END IF;
-    PERFORM weir_internal.own_task(caller, name);
+    PERFORM weir_internal.own_task(caller, name, true);
     SELECT string_agg(format('"%s"', k.name), ', ' ORDER BY k.name) INTO others FROM weir_internal.task k WHERE drop_task.name = ANY (k.after);
     IF others IS NOT NULL THEN
         RAISE dependent_objects_still_exist USING MESSAGE = format('cannot drop task "%s" because others run after it', name),
@@ -394,6 +417,8 @@ BEGIN
         RAISE null_value_not_allowed USING MESSAGE = 'interval_start and interval_end must not be NULL';
     ELSIF NOT isfinite(interval_start) OR NOT isfinite(interval_end) THEN
         RAISE invalid_parameter_value USING MESSAGE = 'interval_start and interval_end must be finite';
+    ELSIF interval_start < '4000-01-01 00:00:00Z BC' OR interval_end > '200000-01-01 00:00:00Z' THEN     -- so that they can be added to
+        RAISE invalid_parameter_value USING MESSAGE = 'interval_start and interval_end must be within 4000 BC and 200000 AD';
     ELSIF interval_start > interval_end THEN
         RAISE invalid_parameter_value USING MESSAGE = 'interval_start must not be after interval_end';
     END IF;

@@ -6,7 +6,7 @@
 --        └▶ upstream_failed, skipped               any that is not over ─▶ cancelled
 --
 -- The scheduler (task_scheduler.c) calls task_step, task_take and what follows;
--- the session that runs a command (task_worker.c) task_begin and task_end.  All
+-- the session that runs a command (task_session.c) task_begin and task_end.  All
 -- as the superuser.  There is one scheduler a database.
 
 -- Makes runs of tasks over an interval, and of those after them.
@@ -50,7 +50,7 @@ DECLARE
 BEGIN
     FOR t IN SELECT * FROM weir_internal.task s
         WHERE s.schedule IS NOT NULL AND s.runs_on = weir_internal.database_identity() AND s.interval_end <= now
-        ORDER BY s.name FOR UPDATE SKIP LOCKED     -- somebody who alters it may take his time
+        ORDER BY s.name FOR NO KEY UPDATE SKIP LOCKED      -- somebody who alters it may take his time
     LOOP
         IF NOT t.catchup THEN
             t.interval_end := weir.cron_previous(t.schedule, now + interval '1 us', t.time_zone);
@@ -92,14 +92,12 @@ COMMENT ON FUNCTION weir_internal.trigger_verdict(text, bigint, bigint, bigint, 
 'whether a task goes, is skipped or upstream_failed, given how many before it succeeded, failed and were skipped; NULL: not known yet';
 
 -- May this run not begin for something other than those before it in its flow?
-CREATE FUNCTION weir_internal.is_held_back(r weir_internal.task_run, depends_on_past boolean, is_root boolean) RETURNS text
+CREATE FUNCTION weir_internal.is_held_back(r weir_internal.task_run, depends_on_past boolean, last_flow bigint) RETURNS text
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
     before record;
 BEGIN
-    IF is_root AND r.backfill IS NOT NULL AND r.max_active <= (
-        SELECT count(DISTINCT o.flow) FROM weir_internal.task_run o
-        WHERE o.backfill = r.backfill AND o.flow < r.flow AND o.state NOT IN ('success', 'failed', 'upstream_failed', 'skipped', 'cancelled')) THEN
+    IF r.flow > last_flow THEN
         RETURN 'waits for earlier intervals of its backfill';
     END IF;
     IF depends_on_past THEN
@@ -111,46 +109,110 @@ BEGIN
     END IF;
     RETURN NULL;
 END $$;
-COMMENT ON FUNCTION weir_internal.is_held_back(weir_internal.task_run, boolean, boolean) IS 'why a run may not begin yet, apart from those before it in its flow; NULL: it may';
+COMMENT ON FUNCTION weir_internal.is_held_back(weir_internal.task_run, boolean, bigint) IS
+'why a run may not begin yet, apart from those before it in its flow; NULL: it may. last_flow: of its backfill, that may be under way (NULL: any)';
 
--- Moves runs on whose turn has come.
+-- Up to which flow may a backfill be under way?
+CREATE FUNCTION weir_internal.last_flow(backfill bigint, max_active int) RETURNS bigint
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN (SELECT max(f.flow) FROM (
+        SELECT DISTINCT o.flow FROM weir_internal.task_run o
+        WHERE o.backfill = last_flow.backfill AND o.state IN ('scheduled', 'queued', 'waiting', 'running', 'up_for_retry')
+        ORDER BY o.flow LIMIT last_flow.max_active) f);
+END $$;
+COMMENT ON FUNCTION weir_internal.last_flow(bigint, int) IS 'the last of the flows of a backfill that are not over, as many as may be under way at a time';
+
+-- Which runs could begin, or never will, because these have changed?
+CREATE FUNCTION weir_internal.runs_after(changed bigint[]) RETURNS TABLE (run_id bigint, last_flow bigint)
+LANGUAGE sql STABLE AS $$
+    WITH c AS (
+        SELECT u.run_id, u.flow, u.task, u.interval_start, u.backfill, u.max_active, t.depends_on_past
+        FROM weir_internal.task_run u JOIN weir_internal.task t ON t.name = u.task
+        WHERE u.run_id = ANY (changed)
+    ), b AS (
+        SELECT d.backfill, weir_internal.last_flow(d.backfill, d.max_active) AS last_flow
+        FROM (SELECT DISTINCT c.backfill, c.max_active FROM c WHERE c.backfill IS NOT NULL) d
+    ), ids AS (
+        SELECT u.run_id, u.backfill FROM (SELECT DISTINCT c.flow FROM c) f JOIN weir_internal.task_run u ON u.flow = f.flow
+        WHERE u.state = 'scheduled'
+        UNION
+        SELECT u.run_id, u.backfill FROM b JOIN weir_internal.task_run u ON u.backfill = b.backfill AND u.flow <= b.last_flow
+        WHERE u.state = 'scheduled'
+        UNION
+        SELECT u.run_id, u.backfill FROM c JOIN weir_internal.task_run u ON u.task = c.task AND u.interval_start = (
+            SELECT min(n.interval_start) FROM weir_internal.task_run n WHERE n.task = c.task AND n.interval_start > c.interval_start)
+        WHERE c.depends_on_past AND u.state = 'scheduled'
+    )
+    SELECT i.run_id, CASE WHEN i.backfill IS NOT NULL THEN coalesce(b.last_flow, weir_internal.last_flow(i.backfill, u.max_active)) END
+    FROM ids i JOIN weir_internal.task_run u USING (run_id) LEFT JOIN b ON b.backfill = i.backfill
+$$;
+COMMENT ON FUNCTION weir_internal.runs_after(bigint[]) IS
+'the scheduled runs that could be moved on because some runs have changed: those of their flows, the next ones of their backfills, and those of the next interval where tasks depend on the past';
+
+-- Looks at one scheduled run, given how those before it in its flow ended.
+CREATE FUNCTION weir_internal.resolve_run(r weir_internal.task_run, t weir_internal.task, last_flow bigint) RETURNS void
+LANGUAGE plpgsql AS $$
+#variable_conflict use_variable
+DECLARE
+    now timestamptz := clock_timestamp();
+    n bigint;
+    verdict text;
+    held text;
+BEGIN
+    SELECT count(*), weir_internal.trigger_verdict(t.trigger_rule, count(*), count(*) FILTER (WHERE b.state = 'success'),
+            count(*) FILTER (WHERE b.state IN ('failed', 'upstream_failed', 'cancelled')), count(*) FILTER (WHERE b.state = 'skipped'))
+    INTO n, verdict FROM weir_internal.task_run b WHERE b.flow = r.flow AND b.task = ANY (t.after);
+    IF verdict IS NULL THEN
+        RETURN;
+    ELSIF verdict <> 'go' THEN
+        UPDATE weir_internal.task_run u SET state = verdict, ended_at = now, note = NULL WHERE u.run_id = r.run_id;
+        RETURN;
+    END IF;
+    held := weir_internal.is_held_back(r, t.depends_on_past, CASE WHEN n = 0 THEN last_flow END);
+    IF held IS NOT NULL THEN
+        UPDATE weir_internal.task_run u SET note = held WHERE u.run_id = r.run_id AND u.note IS DISTINCT FROM held;
+    ELSIF t.wait_for IS NOT NULL OR t.start_when IS NOT NULL THEN
+        UPDATE weir_internal.task_run u SET state = 'waiting', note = NULL, due_at = now, deadline = now + t.start_timeout WHERE u.run_id = r.run_id;
+    ELSE
+        UPDATE weir_internal.task_run u SET state = 'queued', note = NULL WHERE u.run_id = r.run_id;
+    END IF;
+END $$;
+COMMENT ON FUNCTION weir_internal.resolve_run(weir_internal.task_run, weir_internal.task, bigint) IS 'moves a scheduled run on, if its trigger rule says so and nothing holds it back';
+
+-- Moves runs on whose turn has come.  Looks at nothing but what has changed
+-- since, so that thousands of runs that wait cost nothing.  Runs that another
+-- transaction has locked (somebody cancels one, and has not committed yet) are
+-- left for the next time, and with them what has led to them.
 CREATE FUNCTION weir_internal.task_resolve() RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
-    r record;
-    now timestamptz := clock_timestamp();
-    moved boolean := true;
-    held text;
+    changed bigint[];
+    k record;
+    r weir_internal.task_run;
+    left_out boolean := false;
 BEGIN
-    WHILE moved LOOP
-        moved := false;
-        FOR r IN
-            SELECT u.run_id, u AS run, t.depends_on_past, p.n, t.wait_for, t.start_when, t.start_timeout,
-                   weir_internal.trigger_verdict(t.trigger_rule, p.n, p.ok, p.bad, p.skipped) AS verdict
-            FROM weir_internal.task_run u
-            JOIN weir_internal.task t ON t.name = u.task
-            CROSS JOIN LATERAL (
-                SELECT count(*) AS n, count(*) FILTER (WHERE b.state = 'success') AS ok, count(*) FILTER (WHERE b.state = 'skipped') AS skipped,
-                       count(*) FILTER (WHERE b.state IN ('failed', 'upstream_failed', 'cancelled')) AS bad
-                FROM weir_internal.task_run b WHERE b.flow = u.flow AND b.task = ANY (t.after)) p
-            WHERE u.state = 'scheduled' AND u.runs_on = weir_internal.database_identity()
-            ORDER BY u.run_id
-        LOOP
-            CONTINUE WHEN r.verdict IS NULL;
-            IF r.verdict <> 'go' THEN
-                UPDATE weir_internal.task_run u SET state = r.verdict, ended_at = now, note = NULL WHERE u.run_id = r.run_id;
-                moved := true;
-                CONTINUE;
-            END IF;
-            held := weir_internal.is_held_back(r.run, r.depends_on_past, r.n = 0);
-            IF held IS NOT NULL THEN
-                UPDATE weir_internal.task_run u SET note = held WHERE u.run_id = r.run_id AND u.note IS DISTINCT FROM held;
-            ELSIF r.wait_for IS NOT NULL OR r.start_when IS NOT NULL THEN
-                UPDATE weir_internal.task_run u SET state = 'waiting', note = NULL, due_at = now, deadline = now + r.start_timeout WHERE u.run_id = r.run_id;
-            ELSE
-                UPDATE weir_internal.task_run u SET state = 'queued', note = NULL WHERE u.run_id = r.run_id;
+    WHILE NOT left_out LOOP
+        -- locked from here on: what changes later is noted after that
+        WITH seen AS (
+            SELECT u.run_id FROM weir_internal.task_run u
+            WHERE u.unseen AND u.runs_on = weir_internal.database_identity() ORDER BY u.run_id FOR UPDATE SKIP LOCKED
+        ), updated AS (
+            UPDATE weir_internal.task_run u SET unseen = false FROM seen s WHERE u.run_id = s.run_id RETURNING u.run_id
+        )
+        SELECT array_agg(u.run_id) INTO changed FROM updated u;
+        EXIT WHEN changed IS NULL;
+        FOR k IN SELECT a.run_id, a.last_flow FROM weir_internal.runs_after(changed) a ORDER BY a.run_id LOOP
+            SELECT u.* INTO r FROM weir_internal.task_run u WHERE u.run_id = k.run_id FOR UPDATE SKIP LOCKED;
+            IF NOT FOUND THEN
+                left_out := true;
+            ELSIF r.state = 'scheduled' THEN
+                PERFORM weir_internal.resolve_run(r, t, k.last_flow) FROM weir_internal.task t WHERE t.name = r.task;
             END IF;
         END LOOP;
+        IF left_out THEN
+            UPDATE weir_internal.task_run u SET unseen = true WHERE u.run_id = ANY (changed);
+        END IF;
     END LOOP;
 END $$;
 COMMENT ON FUNCTION weir_internal.task_resolve() IS 'moves runs from scheduled to what their trigger rule says';
@@ -184,9 +246,20 @@ BEGIN
     UPDATE weir_internal.task_run k SET state = 'failed', activity = NULL, pid = NULL, ended_at = now, sqlstate = sqlstate, error = error,
         due_at = NULL, note = NULL, failure_due = t.on_failure IS NOT NULL
     WHERE k.run_id = id;
+    PERFORM weir_internal.task_notice(r.task, id, 'failed', format('run %s of task "%s" failed: %s', id, r.task, error));
     RETURN 'failed';
 END $$;
 COMMENT ON FUNCTION weir_internal.task_fail(bigint, text, text) IS 'ends an attempt at a run with an error; returns the run''s new state';
+
+-- Locks a run, unless it has left that state or another transaction has locked
+-- it: somebody may have asked to cancel it, and taken his time to commit.
+CREATE FUNCTION weir_internal.lock_run(id bigint, state text) RETURNS boolean
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM FROM weir_internal.task_run u WHERE u.run_id = id AND u.state = lock_run.state FOR UPDATE SKIP LOCKED;
+    RETURN FOUND;
+END $$;
+COMMENT ON FUNCTION weir_internal.lock_run(bigint, text) IS 'locks a run that is in a state; false: it is not, or is locked already';
 
 -- Looks at runs that wait for data, or to be tried again.
 CREATE FUNCTION weir_internal.task_wait() RETURNS void
@@ -195,13 +268,22 @@ DECLARE
     r record;
     now timestamptz := clock_timestamp();
 BEGIN
-    UPDATE weir_internal.task_run u SET state = 'queued', due_at = NULL WHERE u.state = 'up_for_retry' AND u.due_at <= now
-        AND u.runs_on = weir_internal.database_identity();
+    WITH again AS (
+        SELECT u.run_id FROM weir_internal.task_run u
+        WHERE u.state = 'up_for_retry' AND u.due_at <= now AND u.runs_on = weir_internal.database_identity() FOR UPDATE SKIP LOCKED
+    )
+    UPDATE weir_internal.task_run u SET state = 'queued', due_at = NULL FROM again a WHERE u.run_id = a.run_id;
     FOR r IN SELECT u.run_id, u.interval_end, u.deadline, t.wait_for, t.start_when, t.start_timeout
         FROM weir_internal.task_run u JOIN weir_internal.task t ON t.name = u.task
-        WHERE u.state = 'waiting' AND u.activity IS NULL AND u.runs_on = weir_internal.database_identity() ORDER BY u.run_id
+        WHERE u.state = 'waiting' AND u.activity IS NULL AND u.runs_on = weir_internal.database_identity()
+          AND (u.due_at <= now OR u.deadline <= now)
+        ORDER BY u.run_id
     LOOP
-        IF r.wait_for IS NULL OR weir_internal.stream_watermark(r.wait_for) >= r.interval_end THEN
+        CONTINUE WHEN NOT weir_internal.lock_run(r.run_id, 'waiting');
+        IF r.wait_for IS NOT NULL AND NOT EXISTS (SELECT FROM weir_internal.stream s WHERE s.stream = r.wait_for) THEN
+            PERFORM weir_internal.task_fail(r.run_id, '42P01', 'the stream that it waits for has been dropped');
+            CONTINUE;
+        ELSIF r.wait_for IS NULL OR weir_internal.stream_watermark(r.wait_for) >= r.interval_end THEN
             IF r.start_when IS NULL THEN
                 UPDATE weir_internal.task_run u SET state = 'queued', due_at = NULL, note = NULL WHERE u.run_id = r.run_id;
                 CONTINUE;
@@ -210,7 +292,7 @@ BEGIN
         ELSE
             UPDATE weir_internal.task_run u SET due_at = now + interval '1 s',
                 note = format('waits for the watermark of stream %s, which is %s', r.wait_for, weir_internal.stream_watermark(r.wait_for))
-            WHERE u.run_id = r.run_id AND u.due_at <= now;
+            WHERE u.run_id = r.run_id;
         END IF;
         IF r.deadline <= now THEN
             PERFORM weir_internal.task_fail(r.run_id, '57014', format('what it waits for did not come within %s', r.start_timeout));
@@ -228,7 +310,7 @@ BEGIN
     UPDATE weir_internal.task_run u SET state = CASE WHEN u.state IN ('failed', 'success', 'cancelled') THEN u.state ELSE 'cancelled' END,
         activity = NULL, pid = NULL, failure_due = false, ended_at = coalesce(u.ended_at, clock_timestamp()),
         note = 'was under way in the database that this is a copy of'
-    WHERE u.runs_on <> here AND (u.state IN ('scheduled', 'queued', 'waiting', 'running', 'up_for_retry') OR u.activity IS NOT NULL OR u.failure_due);
+    WHERE (u.runs_on < here OR u.runs_on > here) AND (u.state IN ('scheduled', 'queued', 'waiting', 'running', 'up_for_retry') OR u.activity IS NOT NULL OR u.failure_due);
     PERFORM weir_internal.task_plan();
     PERFORM weir_internal.task_wait();
     PERFORM weir_internal.task_resolve();
@@ -237,12 +319,15 @@ BEGIN
         (SELECT min(t.interval_end) FROM weir_internal.task t WHERE t.schedule IS NOT NULL AND t.runs_on = here),
         (SELECT min(u.due_at) FROM weir_internal.task_run u WHERE u.runs_on = here AND u.state IN ('waiting', 'up_for_retry') AND u.activity IS NULL),
         (SELECT min(u.deadline) FROM weir_internal.task_run u WHERE u.runs_on = here AND u.state = 'waiting' AND u.activity IS NULL),
-        (SELECT min(u.interval_end + t.sla) FROM weir_internal.task_run u JOIN weir_internal.task t ON t.name = u.task
-         WHERE u.runs_on = here AND NOT u.is_late AND u.state IN ('scheduled', 'queued', 'waiting', 'running', 'up_for_retry')))
+        (SELECT min(u.interval_end + t.sla) FROM weir_internal.task t CROSS JOIN LATERAL (
+            SELECT min(k.interval_end) AS interval_end FROM weir_internal.task_run k
+            WHERE k.task = t.name AND k.runs_on = here AND NOT k.is_late AND k.state IN ('scheduled', 'queued', 'waiting', 'running', 'up_for_retry')) u
+         WHERE t.sla IS NOT NULL))
     INTO due;
-    stay := weir_internal.has_open_runs()
-        OR EXISTS (SELECT FROM weir_internal.task t WHERE t.schedule IS NOT NULL AND t.runs_on = here
-                   AND t.interval_end <= clock_timestamp() + interval '75 s');
+    stay := weir_internal.tick_is_due();
+    IF stay THEN
+        due := least(due, clock_timestamp() + interval '5 s');      -- what was locked by others now may be free then
+    END IF;
 END $$;
 COMMENT ON FUNCTION weir_internal.task_step() IS 'moves all runs on that can be without a process; says when the next is due, and whether that is soon';
 
@@ -252,11 +337,12 @@ LANGUAGE plpgsql AS $$
 DECLARE
     r record;
 BEGIN
-    FOR r IN UPDATE weir_internal.task_run u SET is_late = true FROM weir_internal.task t
-        WHERE t.name = u.task AND u.interval_end + t.sla <= clock_timestamp() AND NOT u.is_late AND u.runs_on = weir_internal.database_identity()
+    FOR r IN SELECT u.run_id, u.task, u.state, t.sla FROM weir_internal.task t JOIN weir_internal.task_run u ON u.task = t.name
+        WHERE u.interval_end <= clock_timestamp() - t.sla AND NOT u.is_late AND u.runs_on = weir_internal.database_identity()
           AND u.state IN ('scheduled', 'queued', 'waiting', 'running', 'up_for_retry')
-        RETURNING u.run_id, u.task, u.state, t.sla
     LOOP
+        CONTINUE WHEN NOT weir_internal.lock_run(r.run_id, r.state);
+        UPDATE weir_internal.task_run u SET is_late = true WHERE u.run_id = r.run_id;
         PERFORM weir_internal.task_notice(r.task, r.run_id, 'late', format('run %s of task "%s" is %s after its SLA of %s', r.run_id, r.task, r.state, r.sla));
     END LOOP;
 END $$;
@@ -287,18 +373,21 @@ LANGUAGE plpgsql AS $$
 DECLARE
     c record;
     here text := weir_internal.database_identity();
+    taken text[] := '{}';
     room int := slots - (SELECT count(*) FROM weir_internal.task_run u WHERE u.activity IS NOT NULL AND u.runs_on = here);
 BEGIN
     FOR c IN SELECT u.run_id, u.task, u.attempt, u.state, u.backfill, u.failure_due, t.owner, o.rolcanlogin
         FROM weir_internal.task_run u JOIN weir_internal.task t ON t.name = u.task LEFT JOIN pg_catalog.pg_roles o ON o.oid = t.owner::oid
         WHERE u.runs_on = here AND u.activity IS NULL
           AND (u.state = 'queued' OR u.failure_due OR u.state = 'waiting' AND u.due_at <= clock_timestamp() AND u.note = 'waits for start_when')
+          -- one run of a task at a time; a backfill says itself how many
+          AND NOT (u.state = 'queued' AND u.backfill IS NULL AND EXISTS (SELECT FROM weir_internal.task_run o
+              WHERE o.task = u.task AND o.state = 'running' AND o.backfill IS NULL))
         ORDER BY u.failure_due DESC, u.run_id
     LOOP
         EXIT WHEN room <= 0;
-        -- one run of a task at a time; a backfill says itself how many
-        CONTINUE WHEN c.state = 'queued' AND c.backfill IS NULL AND EXISTS (SELECT FROM weir_internal.task_run u
-            WHERE u.task = c.task AND u.state = 'running' AND u.backfill IS NULL);
+        CONTINUE WHEN c.state = 'queued' AND c.backfill IS NULL AND c.task = ANY (taken);
+        CONTINUE WHEN NOT weir_internal.lock_run(c.run_id, c.state);
         run_id := c.run_id;
         task := c.task;
         owner := c.owner;
@@ -315,6 +404,9 @@ BEGIN
             note = CASE task_take.activity WHEN 'command' THEN NULL ELSE u.note END
         WHERE u.run_id = task_take.run_id;
         room := room - 1;
+        IF activity = 'command' AND c.backfill IS NULL THEN
+            taken := taken || c.task;
+        END IF;
         RETURN NEXT;
     END LOOP;
 END $$;
@@ -348,7 +440,7 @@ CREATE FUNCTION weir_internal.task_begin(id bigint, the_activity text, the_attem
 LANGUAGE sql AS $$
     UPDATE weir_internal.task_run u SET pid = the_pid FROM weir_internal.task t
     WHERE u.run_id = id AND u.activity = the_activity AND u.attempt = the_attempt AND t.name = u.task
-    RETURNING CASE the_activity WHEN 'command' THEN t.command WHEN 'condition' THEN 'SELECT (' || t.start_when || E'\n)' ELSE t.on_failure END,
+    RETURNING CASE the_activity WHEN 'command' THEN t.command WHEN 'condition' THEN weir_internal.condition_query(t.start_when) ELSE t.on_failure END,
         u.interval_start, u.interval_end, u.task, u.run_id, u.attempt, u.sqlstate, u.error,
         CASE WHEN t.execution_timeout IS NULL THEN 0
              ELSE greatest(1, least(2147483647, extract(epoch FROM t.execution_timeout) * 1000))::int END
@@ -388,21 +480,21 @@ LANGUAGE plpgsql AS $$
 #variable_conflict use_variable
 DECLARE
     r weir_internal.task_run;
-    state text;
 BEGIN
-    SELECT k.* INTO r FROM weir_internal.task_run k
-    WHERE k.run_id = id AND k.attempt = the_attempt AND k.activity = coalesce(the_activity, k.activity) FOR UPDATE;
-    IF NOT FOUND THEN
+    IF the_activity IS NULL THEN            -- by the scheduler, which waits for nobody
+        SELECT k.* INTO r FROM weir_internal.task_run k
+        WHERE k.run_id = id AND k.attempt = the_attempt AND k.activity IS NOT NULL FOR UPDATE SKIP LOCKED;
+    ELSE
+        SELECT k.* INTO r FROM weir_internal.task_run k
+        WHERE k.run_id = id AND k.attempt = the_attempt AND k.activity = the_activity FOR UPDATE;
+    END IF;
+    IF r.run_id IS NULL THEN
         RETURN NULL;
     ELSIF r.activity = 'on_failure' THEN
         UPDATE weir_internal.task_run k SET activity = NULL, pid = NULL, note = format('on_failure failed: %s', error) WHERE k.run_id = id;
         RETURN 'on_failure failed';
     END IF;
-    state := weir_internal.task_fail(id, sqlstate, CASE r.activity WHEN 'condition' THEN format('start_when: %s', error) ELSE error END);
-    IF state = 'failed' THEN
-        PERFORM weir_internal.task_notice(r.task, id, 'failed', format('run %s of task "%s" failed: %s', id, r.task, error));
-    END IF;
-    RETURN state;
+    RETURN weir_internal.task_fail(id, sqlstate, CASE r.activity WHEN 'condition' THEN format('start_when: %s', error) ELSE error END);
 END $$;
 COMMENT ON FUNCTION weir_internal.task_break(bigint, text, int, text, text) IS
 'ends what a session did for a run with an error; returns what became of the run, NULL if it had ended before';
@@ -418,10 +510,17 @@ COMMENT ON FUNCTION weir_internal.fail_task(text) IS 'makes the run that this se
 
 CREATE FUNCTION weir_internal.purge_runs(older_than interval) RETURNS void
 LANGUAGE sql AS $$
-    DELETE FROM weir_internal.task_run u
-    WHERE u.ended_at < clock_timestamp() - older_than AND u.activity IS NULL AND NOT u.failure_due
-      AND u.state IN ('success', 'failed', 'upstream_failed', 'skipped', 'cancelled')
-      AND NOT EXISTS (SELECT FROM weir_internal.task_run o WHERE o.flow = u.flow
-                      AND o.state IN ('scheduled', 'queued', 'waiting', 'running', 'up_for_retry'))
+    WITH old AS (
+        SELECT u.run_id FROM weir_internal.task_run u
+        WHERE u.ended_at < clock_timestamp() - older_than AND u.activity IS NULL AND NOT u.failure_due
+          AND u.state IN ('success', 'failed', 'upstream_failed', 'skipped', 'cancelled')
+          AND NOT EXISTS (SELECT FROM weir_internal.task_run o WHERE o.flow = u.flow
+                          AND o.state IN ('scheduled', 'queued', 'waiting', 'running', 'up_for_retry'))
+        FOR UPDATE SKIP LOCKED
+    )
+    DELETE FROM weir_internal.task_run u USING old WHERE u.run_id = old.run_id;
+    -- one of those may have held others back
+    UPDATE weir_internal.task_run u SET unseen = true WHERE u.run_id IN (
+        SELECT o.run_id FROM weir_internal.task_run o WHERE o.state = 'scheduled' AND o.note IS NOT NULL FOR UPDATE SKIP LOCKED);
 $$;
 COMMENT ON FUNCTION weir_internal.purge_runs(interval) IS 'deletes runs that ended so long ago';

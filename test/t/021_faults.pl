@@ -225,7 +225,7 @@ is_deeply([ sort keys %{ $heard[0] } ], [ qw(count event first_seen id message s
 # What is too unimportant is not told, nor that it is over; others are told what anybody may know.
 $ears = $box->busy_session('LISTEN weir_alerts');
 $box->sql(<<~'END');
-	SELECT weir.alter_alert_rule('check', notify_from => 'error', with_message => false);
+	SELECT weir.alter_alert_rule('check', enabled => true, notify_from => 'error', with_message => false);
 	SELECT weir_internal.raise_alert('check', 'small', 'warn', 'm');
 	SELECT weir_internal.resolve_alert('check', 'small');
 	SELECT weir_internal.raise_alert('check', 'growing', severity, 'm') FROM unnest('{warn,error,critical,error,warn}'::text[]) severity;

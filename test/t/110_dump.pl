@@ -48,6 +48,15 @@ $node->safe_psql('original', q{
 	SELECT weir.create_continuous_aggregate('app.a', 'SELECT count(*) AS n, sum(id) AS ids FROM app.t2', weir.tumble('1 minute'));
 	SELECT weir.ingest('app.s', ARRAY['{"id": 1, "price": 2, "ts": "2026-01-01T00:00:10Z"}', '{"id": 2, "ts": "2026-01-01T00:00:20Z"}', 'broken',
 		'{"id": 3, "price": -1, "ts": "2026-01-01T00:00:20Z"}', '{"id": 4, "price": 1001, "ts": "2026-01-01T00:00:20Z"}'], key => 'k');
+	CREATE TABLE app.theirs (id int UNIQUE, v int, note text DEFAULT 'theirs');
+	SELECT weir.create_stream('app.c', 'id int, v int, ts timestamptz', event_time => 'ts', partitions => 2);
+	SELECT weir.create_upsert('app.u', 'SELECT id, v FROM app.c', '{id}', delete_when => 'v < 0'),
+		weir.create_upsert('app.f', 'SELECT id, v FROM app.c', '{id}', delete_when => 'v < 0', tombstone_ttl => '1 minute'),
+		weir.create_upsert('app.w', 'SELECT id, v FROM app.c', '{id}', delete_when => 'v < 0', into_table => 'app.theirs');
+	CREATE FUNCTION app.put(id int, v int, second float8, partition int DEFAULT 0) RETURNS bigint LANGUAGE sql AS $$
+		SELECT accepted FROM weir.ingest('app.c', jsonb_build_object('id', $1, 'v', $2, 'ts', '2026-01-01Z'::timestamptz + $3 * interval '1 s'), partition => $4)
+	$$;
+	SELECT app.put(1, 10, 10), app.put(2, 20, 10, 1), app.put(3, 30, 10), app.put(3, -1, 20), app.put(2, 21, 10), app.put(4, 40, 20);
 	SELECT weir.create_stream('app.d', 'id uuid', event_id => '{id}', dedup_ttl => '1 day');
 	SELECT weir.ingest('app.d', (SELECT array_agg(format('{"id": "%s"}', md5(i::text))) FROM generate_series(1, 1000) i));
 	SELECT weir.create_stream('app.k', 'id int', server => 'kafka', topic => 'topic', tombstones => 'skip', commit_to_group => 'reporting');
@@ -79,6 +88,11 @@ my %query = (
 	derived => 'SELECT * FROM weir.derived ORDER BY object',
 	transforms => 'SELECT t.*, t2.*, o.* FROM app.t JOIN app.t2 USING (_offset) JOIN app.own o USING (_offset) ORDER BY t._offset',
 	chain => 'SELECT * FROM app.a',
+	upserts => q{SELECT 'u', u.* FROM app.u UNION ALL SELECT 'f', f.* FROM app.f UNION ALL
+		SELECT note, id, v, NULL, NULL, NULL FROM app.theirs ORDER BY 1, 2},
+	'remembered deletes' => q{SELECT target, x.id, x._order, x._partition, x._offset, x._deleted FROM weir_internal.upsert u,
+		LATERAL (SELECT query_to_xml(format('TABLE %s', u.positions), false, false, '') AS rows) q,
+		LATERAL xmltable('/table/row' PASSING q.rows COLUMNS id int, _order text, _partition int, _offset bigint, _deleted boolean) x ORDER BY target::text, 2},
 	owners => q{SELECT relname, relpersistence, relowner::regrole FROM pg_class
 		WHERE relnamespace IN ('app'::regnamespace, 'weir_internal'::regnamespace) AND relkind = 'r' ORDER BY 1});
 my %before = map { $_ => $node->safe_psql('original', $query{$_}) } keys %query;
@@ -108,6 +122,15 @@ sub check_copy
 		'', "$how: they are right");
 	is($node->safe_psql($database, q{SELECT what, message, count FROM weir.alerts ORDER BY what}), "dear/1|1 at 3|2\nnext|next|3",
 		"$how: alerts are raised and folded");
+	# older than the row, older than the delete, equal in time from a lesser and a greater partition, newer
+	is($node->safe_psql($database, q{SET ROLE app; SELECT app.put(1, 9, 9), app.put(3, 31, 19, 1), app.put(2, 19, 10), app.put(4, 41, 20, 1), app.put(1, 11, 25), app.put(5, 50, 25)}),
+		'1|1|1|1|1|1', "$how: events of upserts come");
+	my $latest = "1|11\n2|20\n4|41\n5|50";
+	is($node->safe_psql($database, "SELECT id, v FROM app.$_ ORDER BY 1"), $latest, "$how: older ones change nothing in $_") for qw(u f theirs);
+	is($node->safe_psql($database, q{SET ROLE app; SELECT app.put(3, 32, 21); SELECT u.v, f.v, t.v FROM app.u JOIN app.f USING (id) JOIN app.theirs t USING (id) WHERE id = 3}),
+		"1\n32|32|32", "$how: a newer one brings a deleted row back");
+	is($node->safe_psql($database, q{SELECT * FROM weir.verify('app.u') UNION ALL SELECT * FROM weir.verify('app.f') UNION ALL SELECT * FROM weir.verify('app.theirs')}),
+		'', "$how: upserts are right");
 	is($node->safe_psql($database, q{SELECT count(DISTINCT id), count(*) FROM weir.dead_letters}), '3|3', "$how: dead letters go on");
 	is($node->safe_psql($database, q{SET ROLE app; SELECT * FROM weir.replay_dead_letters('app.s', 'error_stage = ''constraint''', $$'{"id": 3, "price": 1, "ts": "2026-01-01T00:00:20Z"}'$$)}),
 		'1|1|0', "$how: they can be replayed");
@@ -121,7 +144,7 @@ sub check_copy
 	# Started by hand it is like the original: it depends on its server, and goes as a whole.
 	$node->psql($database, q{SET client_min_messages = error; SELECT weir.start('app.k')});
 	isnt($node->safe_psql($database, q{SELECT state FROM weir.status WHERE stream = 'k'}), 'stopped', "$how: can be started");
-	$node->safe_psql($database, 'DROP TABLE app.s, app.d CASCADE; DROP SERVER kafka CASCADE');
+	$node->safe_psql($database, 'DROP TABLE app.s, app.d, app.c CASCADE; DROP SERVER kafka CASCADE');
 	is($node->safe_psql($database, q{
 		SELECT (SELECT count(*) FROM weir_internal.stream) + (SELECT count(*) FROM weir.derived), (SELECT count(*) FROM weir_internal.stream_partition),
 			(SELECT count(*) FROM weir_internal.chunk), (SELECT count(*) FROM weir_internal.dead_letter),
@@ -186,6 +209,7 @@ $node->safe_psql('postgres', 'CREATE DATABASE logged');
 command_ok([ 'pg_restore', '-e', '-d', $node->connstr('logged'), "$directory/logged" ], 'restored');
 is($node->safe_psql('logged', q{SELECT (SELECT count(*) FROM app.s), (SELECT count(*) FROM weir_internal.staging_marker),
 	(SELECT count(*) FROM weir.dead_letters), (SELECT sum(n) FROM app.totals)}), '0|0|2|2', 'the rest is there');
+is($node->safe_psql('logged', q{SELECT app.put(3, 31, 19), app.put(1, 11, 11); SELECT id, v FROM app.u ORDER BY 1}), "1|1\n1|11\n2|20\n4|40", 'upserts are logged');
 is($node->safe_psql('logged', q{SELECT * FROM weir.ingest('app.s', '{"id": 1, "price": 3, "ts": "2026-01-01T00:00:30Z"}'::text)}), '1|0|0|0',
 	'and goes on');
 

@@ -110,6 +110,19 @@ is($box->sql("SELECT count(*), bool_and(a IS NOT NULL) FROM log WHERE what ~ 'co
 is($box->sql("SELECT count(*) FROM log WHERE what IN ('left open', 'first of two')"), '0', 'several statements are one transaction, one that is left open is an error');
 is($box->sql("SELECT result FROM weir.task_runs WHERE task = 'self'"), '{"same": true, "task": "self", "attempt": 1, "same_end": true}', 'by parameters and by weir.current_run');
 
+# Parameters stand where values do, and nowhere else.
+$box->sql(<<~'END');
+	CREATE DOMAIN attempt AS text;
+	SELECT weir.create_task('quoted', $c$
+		SELECT ':task' AS a, 'it''s :task' AS b, E'\' :task' AS c, U&'\0041:task' AS d, $$ :task $$ AS e, $x$ $$ :task $x$ AS f, 1 AS ":task", -- :task
+			/* :task /* :task */ it's :task */ 'x'::attempt AS g, :attempt::text AS h, (:interval_end)::date >= '2024-01-01'::date AS i,
+			(ARRAY[1, 2, 3])[1: :attempt] AS j, 5/:attempt AS k, -:ATTEMPT AS l, CASE WHEN:attempt=1 THEN :task END AS m $c$);
+	END
+poll_states(run_task('quoted'), 'quoted success', 'parameters among quotes, comments and casts');
+is($box->sql("SELECT result - 'm', result->'m' FROM weir.task_runs WHERE task = 'quoted'"),
+	'{"a": ":task", "b": "it\'s :task", "c": "\' :task", "d": "A:task", "e": " :task ", "f": " $$ :task ", "g": "x", "h": "1", "i": true, "j": [1], "k": 5, "l": -1, ":task": 1}|"quoted"',
+	'are told from text');
+
 # Timeouts and cancels.
 $box->sql(<<~'END');
 	SELECT weir.create_task('slow', 'SELECT pg_sleep(600)', execution_timeout => '200 ms');
@@ -221,6 +234,20 @@ is($box->sql("SELECT string_agg(error, ', ' ORDER BY task) FROM weir.task_runs W
 	'its owner, role mute, may not log in, its owner does not exist any more', 'a role that may not log in, or is gone, has no sessions');
 $box->sql("SELECT weir.alter_task('orphan', owner => 'worker')");
 poll_states(run_task('orphan'), 'orphan success', 'a superuser gives such a task to another');
+
+# Who takes his time to commit holds up nobody else's tasks.
+$box->sql(<<~'END');
+	ALTER SYSTEM SET weir.task_workers = 0; SELECT pg_reload_conf();
+	SELECT weir.create_task('locked', 'SELECT 1'); SELECT weir.create_task('free', 'SELECT 1');
+	END
+my $locked = run_task('locked');
+$box->await("SELECT state FROM weir.task_runs WHERE run_id = $locked", 'queued');
+my $slow = $box->busy_session("BEGIN; SELECT weir.cancel_run($locked); SELECT weir.run_task('free')");
+$box->sql('ALTER SYSTEM SET weir.task_workers = 4; SELECT pg_reload_conf()');
+poll_states(run_task('free'), 'free success', 'a run that another transaction has locked holds up no others');
+is($box->sql("SELECT state FROM weir.task_runs WHERE run_id = $locked"), 'queued', 'it waits itself');
+$box->end_session($slow, 'ROLLBACK');
+poll_states($locked, 'locked success', 'until that is rolled back');
 
 # No process to be had for a while.
 $box->sql('ALTER SYSTEM SET weir.task_workers = 0; SELECT pg_reload_conf()');
