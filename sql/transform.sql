@@ -151,6 +151,8 @@ ALTER TABLE sensor_f RENAME COLUMN site TO place;
 ALTER TABLE sensor_f DROP COLUMN _offset;
 ALTER TABLE parts DROP COLUMN ts;
 ALTER TABLE sensor_f OWNER TO pg_monitor;
+ALTER TABLE sensor_f SET UNLOGGED;
+ALTER TABLE part_7 SET UNLOGGED;
 -- The table may be renamed and moved, and have columns, indexes and constraints of one's own.
 ALTER TABLE sensor_f ADD COLUMN seen_at timestamptz DEFAULT now(), ADD CHECK (temp_f > 0);
 CREATE INDEX ON sensor_f (site);

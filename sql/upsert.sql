@@ -202,6 +202,25 @@ SELECT weir.create_upsert('lines', 'SELECT id, item, ARRAY[version] AS version F
 SELECT weir.create_upsert('lines', 'SELECT id, item, version FROM orders', '{id,item}', into_table => 'orders');
 CREATE TEMP TABLE passing (id text PRIMARY KEY);
 SELECT weir.create_upsert('lines', 'SELECT id FROM orders', '{id}', into_table => 'passing');
+-- A crash would empty it; nor may it be made so later, whole or in part.
+\set SHOW_CONTEXT never
+CREATE UNLOGGED TABLE unlogged (id text PRIMARY KEY);
+SELECT weir.create_upsert('lines', 'SELECT id FROM orders', '{id}', into_table => 'unlogged');
+CREATE TABLE parted (id text PRIMARY KEY) PARTITION BY LIST (id);
+CREATE UNLOGGED TABLE parted_all PARTITION OF parted DEFAULT;
+SELECT weir.create_upsert('lines', 'SELECT id FROM orders', '{id}', into_table => 'parted');
+ALTER TABLE parted_all SET LOGGED;
+SELECT weir.create_upsert('lines', 'SELECT id FROM orders', '{id}', into_table => 'parted');
+ALTER TABLE parted_all SET UNLOGGED;
+ALTER TABLE parted DETACH PARTITION parted_all;
+ALTER TABLE parted_all SET UNLOGGED;
+ALTER TABLE parted ATTACH PARTITION parted_all DEFAULT;
+SELECT weir.drop('parted');
+ALTER TABLE parted ATTACH PARTITION parted_all DEFAULT;
+SELECT weir.create_upsert('plain', 'SELECT id, version FROM orders', '{id}');
+ALTER TABLE plain SET UNLOGGED;
+SELECT weir.drop('plain');
+\set SHOW_CONTEXT errors
 
 --
 -- Queries and options that are refused

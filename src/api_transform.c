@@ -99,11 +99,7 @@ check_table(Oid relid, Oid owner)
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("table \"%s\" takes the rows of something else", name),
 				 errdetail("It is a stream, or a transform writes into it.")));
-	if (get_rel_persistence(relid) != RELPERSISTENCE_PERMANENT)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
-				 errmsg("table \"%s\" is not logged", name),
-				 errdetail("A crash would empty it, and the stream would go on.")));
+	weir_define_check_logged(relid);
 	if (pg_class_aclcheck(relid, owner, ACL_INSERT) != ACLCHECK_OK &&
 		pg_attribute_aclcheck_all(relid, owner, ACL_INSERT, ACLMASK_ANY) != ACLCHECK_OK)
 		ereport(ERROR,

@@ -14,6 +14,7 @@
 #include "catalog.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_collation.h"
+#include "catalog/pg_inherits.h"
 #include "catalog_aggregate.h"
 #include "commands/tablecmds.h"
 #include "commands/view.h"
@@ -215,4 +216,22 @@ weir_define_trigger(const WeirPlace *place, Oid source, const char *function)
 				 " FOR EACH STATEMENT EXECUTE FUNCTION " INTERNAL ".%s()", name, table, function));
 	weir_define_run(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s", table, name));
 	return name;
+}
+
+/* Raises an error if a table, or a partition of it, is not logged: PostgreSQL empties it after a crash. */
+void
+weir_define_check_logged(Oid relid)
+{
+	bool		is_partitioned = get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE;
+	ListCell   *cell;
+
+	foreach(cell, is_partitioned ? find_all_inheritors(relid, AccessShareLock, NULL) : list_make1_oid(relid))
+	{
+		if (get_rel_persistence(lfirst_oid(cell)) != RELPERSISTENCE_PERMANENT)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+					 errmsg("table \"%s\" is not logged", get_rel_name(lfirst_oid(cell))),
+					 errdetail("A crash would empty it, and the stream would go on."),
+					 errhint("ALTER TABLE %s SET LOGGED.", weir_relation_name(lfirst_oid(cell)))));
+	}
 }

@@ -63,6 +63,9 @@ extern Oid	weir_define_named(const char *schema, const char *name);
 /* Returns the name of a relation in weir_internal. */
 extern char *weir_define_internal_name(const WeirPlace *place, const char *part);
 
+/* Raises an error if a table, or a partition of it, is not logged. */
+extern void weir_define_check_logged(Oid relid);
+
 /* Appends the definition of a column, its name quoted already. */
 extern void weir_define_add_column(StringInfo sql, const char *name, Oid type, int32 typmod, Oid collation);
 

@@ -17,6 +17,7 @@
 #include "catalog.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_index.h"
+#include "derived_define.h"
 #include "miscadmin.h"
 #include "nodes/value.h"
 #include "upsert_define.h"
@@ -214,6 +215,7 @@ weir_upsert_check_target(const WeirUpsertRow *row, const char *name)
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("table \"%s\" belongs to a stream, or to another upsert", RelationGetRelationName(target)),
 				 errhint("Give each upsert a table of its own, and join them in a view.")));
+	weir_define_check_logged(row->target);
 	if (pg_class_aclmask(row->target, owner, ACL_SELECT | ACL_INSERT | ACL_UPDATE | ACL_DELETE, ACLMASK_ALL) !=
 		(ACL_SELECT | ACL_INSERT | ACL_UPDATE | ACL_DELETE))
 		ereport(ERROR,

@@ -71,6 +71,12 @@ BEGIN
     WHERE c.classid = 'pg_trigger'::regclass AND NOT weir_internal.is_restoring()
     HAVING count(*) > 0;
 
+    -- ALTER TABLE … SET UNLOGGED, or an unlogged partition
+    PERFORM weir_internal.check_logged(array_agg(c.objid))
+    FROM pg_event_trigger_ddl_commands() c
+    WHERE c.classid = 'pg_class'::regclass AND c.object_type = 'table'
+    HAVING count(*) > 0;
+
     -- closed windows go to columns of these names
     FOR s IN
         SELECT a.results, k.attname

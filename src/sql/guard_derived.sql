@@ -62,6 +62,33 @@ $$;
 COMMENT ON FUNCTION weir_internal.check_triggers(oid[]) IS
 'raises 2BP01 if relations lack triggers that streams, derived objects and alerts need';
 
+-- Raises an error if a table that takes rows of streams, or a partition of one,
+-- is not logged.
+CREATE FUNCTION weir_internal.check_logged(relations oid[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    c record;
+BEGIN
+    SELECT p.relname, k.kind, t.relname AS target INTO c
+    FROM unnest(relations) r
+    CROSS JOIN LATERAL (SELECT r AS relid UNION SELECT relid FROM pg_partition_ancestors(r)) a
+    JOIN (SELECT results::oid AS relid, 'continuous aggregate' AS kind FROM weir_internal.continuous_aggregate
+        UNION ALL SELECT target::oid, 'transform' FROM weir_internal.transform
+        UNION ALL SELECT target::oid, 'upsert' FROM weir_internal.upsert) k ON k.relid = a.relid
+    CROSS JOIN LATERAL (SELECT k.relid UNION SELECT relid FROM pg_partition_tree(k.relid)) m
+    JOIN pg_class p ON p.oid = m.relid AND p.relpersistence <> 'p'
+    JOIN pg_class t ON t.oid = k.relid
+    LIMIT 1;
+    IF FOUND THEN
+        RAISE invalid_table_definition USING
+            MESSAGE = format('table "%s" must be logged', c.relname),
+            DETAIL = format('Table "%s" takes rows of a stream (%s). A crash would empty it, and the stream would go on.', c.target, c.kind);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION weir_internal.check_logged(oid[]) IS
+'raises 42P16 if one of these relations, or a partition of theirs, takes rows of derived objects and is not logged';
+
 CREATE FUNCTION weir_internal.has_unique_key(upsert regclass) RETURNS boolean
 LANGUAGE C STRICT AS 'MODULE_PATHNAME', 'weir_has_unique_key';
 COMMENT ON FUNCTION weir_internal.has_unique_key(regclass) IS
