@@ -28,6 +28,7 @@ SQL_PIECES = \
 	src/sql/check_kind.sql \
 	src/sql/check_statistics.sql \
 	src/sql/check_define.sql \
+	src/sql/check_statement.sql \
 	src/sql/check_run.sql \
 	src/sql/check_plain.sql \
 	src/sql/task.sql \

@@ -41,6 +41,86 @@ SELECT weir.create_check('c', 'orders', 'not_null', '{"column": "id"}', severity
 SELECT weir.create_check('c', 'orders', 'not_null', '{"column": "id"}', mostly => 1.01);
 SELECT weir.create_check('c', 'orders', 'not_null', '{"column": "id"}', warn_if => 'many');
 SELECT weir.create_check('c', NULL, 'not_null', '{"column": "id"}');
+-- Messages say which check, kind and key; without a name, which kind.
+\set VERBOSITY default
+\set bad 'SELECT weir.create_check(''bad'', ''orders'', '
+:bad 'accepted_range', '{"column": "amount", "min": "abc"}');
+\echo :LAST_ERROR_SQLSTATE
+:bad 'accepted_range', '{"column": "amount", "max": "abc"}');
+\echo :LAST_ERROR_SQLSTATE
+:bad 'aggregate', '{"function": "avg", "column": "amount", "max": "abc"}');
+\echo :LAST_ERROR_SQLSTATE
+SELECT weir.try_check('orders', 'aggregate', '{"function": "max", "column": "status", "min": true}');
+\echo :LAST_ERROR_SQLSTATE
+SELECT weir.check_accepted_range('orders', 'amount', 'abc');
+\echo :LAST_ERROR_SQLSTATE
+:bad 'aggregate', '{"column": "amount", "min": 1}');
+\echo :LAST_ERROR_SQLSTATE
+:bad 'row_count');
+\echo :LAST_ERROR_SQLSTATE
+:bad 'freshness', '{"warn_after": "1 hour"}');
+\echo :LAST_ERROR_SQLSTATE
+:bad 'custom_sql', '{"sql": "SELEC 1"}');
+\echo :LAST_ERROR_SQLSTATE
+:bad 'custom_sql', '{"sql": "SELECT * FROM nowhere"}');
+\echo :LAST_ERROR_SQLSTATE
+:bad 'row_count', '{"min": 1}', filter => 'nothing = 1');
+\echo :LAST_ERROR_SQLSTATE
+:bad 'row_count', '{"min": 1}', filter => ' ');
+\echo :LAST_ERROR_SQLSTATE
+:bad 'aggregate', '{"function": "avg", "column": "status", "min": 1}');
+\echo :LAST_ERROR_SQLSTATE
+\set VERBOSITY terse
+-- a number is no column's name, nor is anything else but a string
+ALTER TABLE orders ADD "5" int;
+:bad 'not_null', '{"column": 5}');
+:bad 'not_null', '{"column": null}');
+:bad 'not_null', '{"column": ["id"]}');
+:bad 'unique', '{"columns": [5]}');
+:bad 'relationships', '{"column": "id", "to": "orders", "field": 5}');
+:bad 'anomaly', '{"timestamp_column": 5}');
+ALTER TABLE orders DROP "5";
+-- times are times
+ALTER TABLE orders ADD day date, ADD at timestamp;
+:bad 'volume', '{"column": "status", "drop": 20}');
+:bad 'drift', '{"column": "amount", "timestamp_column": "status"}');
+SELECT status FROM weir.try_check('orders', 'freshness', '{"column": "at", "error_after": "1 day"}');
+SELECT status FROM weir.try_check('orders', 'freshness', '{"column": "day", "error_after": "1 day"}');
+ALTER TABLE orders DROP day, DROP at;
+:bad 'volume', '{"column": "status", "drop": 20, "bucket": "abc"}');
+:bad 'volume', '{"column": "status", "drop": 20, "bucket": "1 month"}');
+:bad 'volume', '{"column": "status", "drop": 20, "window": "0"}');
+:bad 'volume', '{"column": "status", "drop": 20, "as_of": "soon"}');
+-- what nothing, or all, would fail
+:bad 'volume', '{"column": "status", "drop": 101}');
+:bad 'accepted_range', '{"column": "amount", "min": 2, "max": 1}');
+:bad 'accepted_range', '{"column": "status", "min": "b", "max": "a"}');
+:bad 'aggregate', '{"function": "max", "column": "id", "min": 2, "max": 1}');
+:bad 'cardinality', '{"column": "id", "min": 2, "max": 1}');
+:bad 'row_count', '{"min": 2, "max": 1}');
+:bad 'freshness', '{"column": "id", "warn_after": "2 h", "error_after": "1 h"}');
+:bad 'reconcile', '{"audit": false}');
+:bad 'not_null', '{"column": "id"}', error_if => '> 101 %');
+SELECT outcome FROM weir.try_check('orders', 'row_count', '{"min": 100, "max": 100}') t, concat(t.status) outcome;
+SELECT status FROM weir.try_check('orders', 'accepted_range', '{"column": "id", "min": 100, "max": 100}', error_if => '>= 100%');
+-- keys that do not go together
+:bad 'row_count', '{"same_as": "orders", "max": 1}');
+:bad 'reconcile', '{"with": "orders", "audit": true}');
+:bad 'reconcile', '{"audit": true, "columns": ["id"]}');
+:bad 'anomaly', '{"timestamp_column": "id", "metric": "avg"}');
+:bad 'anomaly', '{"timestamp_column": "id", "column": "id"}');
+:bad 'drift', '{"column": "id", "baseline": "orders", "timestamp_column": "id"}');
+:bad 'schema_changes', filter => 'true');
+:bad 'reconcile', '{"audit": true}', filter => 'true');
+-- columns of the other table
+:bad 'drift', '{"column": "id", "baseline": "pg_class"}');
+:bad 'reconcile', '{"with": "pg_class"}');
+:bad 'reconcile', '{"with": "pg_class", "columns": ["id"]}');
+-- groups
+:bad 'row_count', '{"min": 1}', group_by => '{}');
+:bad 'row_count', '{"min": 1}', group_by => '{NULL}');
+SELECT weir.create_check('', 'orders', 'row_count', '{"min": 1}');
+SELECT count(*) FROM weir.checks;
 -- SQL is parsed, not run, and is one expression or query
 CREATE FUNCTION loud() RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RAISE 'it is run'; END $$;
 SELECT weir.create_check('c', 'orders', 'not_null', '{"column": "id"}', filter => 'idd > 1');

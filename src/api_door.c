@@ -127,6 +127,11 @@ raise_bare(MemoryContext context)
 	error = CopyErrorData();
 	FlushErrorState();
 	error->context = NULL;
+	/* what SQL passes on says "" for none */
+	if (error->detail != NULL && error->detail[0] == '\0')
+		error->detail = NULL;
+	if (error->hint != NULL && error->hint[0] == '\0')
+		error->hint = NULL;
 	error->internalquery = NULL;
 	error->internalpos = 0;
 	error->cursorpos = 0;

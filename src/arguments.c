@@ -66,7 +66,8 @@ weir_arg_own_kafka_stream(FunctionCallInfo fcinfo)
 Node *
 weir_arg_expression(const char *parameter, const char *text)
 {
-	List	   *parsed = raw_parser(psprintf("SELECT (%s\n)", text), RAW_PARSE_DEFAULT);
+	bool		blank = text[strspn(text, " \t\r\n\f")] == '\0';
+	List	   *parsed = raw_parser(blank ? "SELECT" : psprintf("SELECT (%s\n)", text), RAW_PARSE_DEFAULT);
 	SelectStmt *stmt = (SelectStmt *) linitial_node(RawStmt, parsed)->stmt;
 	SelectStmt	bare = {.type = T_SelectStmt};
 

@@ -1,12 +1,21 @@
--- Checks, defined: what is asked of a definition, and its statement.
+-- Checks, defined: what is asked of a definition, and what is said where it is not right.
 
-CREATE FUNCTION weir_internal.check_refuse(kind text, key text, problem text) RETURNS void
+CREATE FUNCTION weir_internal.check_said(d weir_internal.check_definition) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN d.name IS NULL THEN format('a check of kind "%s"', d.kind) ELSE format('check "%s" of kind "%s"', d.name, d.kind) END
+$$;
+COMMENT ON FUNCTION weir_internal.check_said(weir_internal.check_definition) IS 'what messages call a check';
+
+CREATE FUNCTION weir_internal.check_refuse(
+    d weir_internal.check_definition, key text, problem text, detail text DEFAULT NULL, hint text DEFAULT NULL, code text DEFAULT '22023')
+RETURNS void
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    RAISE invalid_parameter_value USING MESSAGE = format('key "%s" of params for a check of kind "%s" %s', key, kind, problem);
+    RAISE EXCEPTION USING ERRCODE = code, DETAIL = coalesce(detail, ''), HINT = coalesce(hint, ''),
+        MESSAGE = format('key "%s" of params for %s %s', key, weir_internal.check_said(d), problem);
 END
 $$;
-COMMENT ON FUNCTION weir_internal.check_refuse(text, text, text) IS 'raises an error about a key of params';
+COMMENT ON FUNCTION weir_internal.check_refuse(weir_internal.check_definition, text, text, text, text, text) IS 'raises an error about a key of params';
 
 -- What a role calls a relation or types, under its search_path.
 CREATE FUNCTION weir_internal.check_resolve(role oid, path text, sql text, params jsonb) RETURNS jsonb
@@ -62,29 +71,30 @@ $$;
 COMMENT ON FUNCTION weir_internal.check_relation(oid) IS 'a relation''s name, qualified and quoted';
 
 -- Keys that name relations and types are put down so that they mean the same to everybody.
-CREATE FUNCTION weir_internal.check_names(role oid, path text, kind text, target oid, params jsonb) RETURNS jsonb
+CREATE FUNCTION weir_internal.check_names(d weir_internal.check_definition) RETURNS jsonb
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+    params jsonb := d.params;
     k text;
     v text;
     id oid;
 BEGIN
     FOR k, v IN SELECT e.key, e.value FROM jsonb_each_text(params) e
-        WHERE e.key IN ('same_as', 'to', 'with', 'stream') OR e.key = 'baseline' AND kind = 'drift'
+        WHERE e.key IN ('same_as', 'to', 'with', 'stream') OR e.key = 'baseline' AND d.kind = 'drift'
     LOOP
-        id := (weir_internal.check_resolve(role, path, 'SELECT to_jsonb(to_regclass($1->>''name'')::oid::bigint)', jsonb_build_object('name', v)))::bigint::oid;
+        id := (weir_internal.check_resolve(d.owner, d.search_path, 'SELECT to_jsonb(to_regclass($1->>''name'')::oid::bigint)', jsonb_build_object('name', v)))::bigint::oid;
         IF id IS NULL THEN
             RAISE undefined_table USING MESSAGE = format('relation "%s" does not exist', v);
         END IF;
-        PERFORM weir_internal.check_readable(role, id);
+        PERFORM weir_internal.check_readable(d.owner, id);
         params := jsonb_set(params, ARRAY[k], to_jsonb(weir_internal.check_relation(id)));
     END LOOP;
-    IF kind = 'schema_changes' AND NOT params ? 'baseline' THEN
+    IF d.kind = 'schema_changes' AND NOT params ? 'baseline' THEN
         params := params || jsonb_build_object('baseline', (SELECT jsonb_object_agg(a.attname, format_type(a.atttypid, a.atttypmod))
-            FROM pg_attribute a WHERE a.attrelid = target AND a.attnum > 0 AND NOT a.attisdropped));
-    ELSIF kind IN ('schema', 'schema_changes') AND params ?| '{types,baseline}' THEN
-        k := CASE kind WHEN 'schema' THEN 'types' ELSE 'baseline' END;
-        FOR v, id IN SELECT e.key, e.value::bigint::oid FROM jsonb_each_text(weir_internal.check_resolve(role, path,
+            FROM pg_attribute a WHERE a.attrelid = d.target AND a.attnum > 0 AND NOT a.attisdropped));
+    ELSIF d.kind IN ('schema', 'schema_changes') AND params ?| '{types,baseline}' THEN
+        k := CASE d.kind WHEN 'schema' THEN 'types' ELSE 'baseline' END;
+        FOR v, id IN SELECT e.key, e.value::bigint::oid FROM jsonb_each_text(weir_internal.check_resolve(d.owner, d.search_path,
             'SELECT jsonb_object_agg(e.key, to_regtype(e.value)::oid::bigint) FROM jsonb_each_text($1) e', params->k)) e
         LOOP
             IF id IS NULL THEN
@@ -97,10 +107,61 @@ BEGIN
     RETURN params;
 END
 $$;
-COMMENT ON FUNCTION weir_internal.check_names(oid, text, text, oid, jsonb) IS 'params with names of relations and types that mean the same under every search_path';
+COMMENT ON FUNCTION weir_internal.check_names(weir_internal.check_definition) IS 'params with names of relations and types that mean the same under every search_path';
 
--- What types the values of keys have.
-CREATE FUNCTION weir_internal.check_values(role oid, path text, kind text, params jsonb) RETURNS void
+-- The JSON type that the value of a key has.
+CREATE FUNCTION weir_internal.check_json_type(kind text, key text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN key IN ('columns', 'values', 'required', 'forbidden') THEN 'array'
+        WHEN key = 'types' OR key = 'baseline' AND kind = 'schema_changes' THEN 'object'
+        WHEN key IN ('inclusive', 'ordered', 'audit') THEN 'boolean'
+        WHEN key IN ('drop', 'spike', 'sensitivity', 'min_training_set', 'threshold', 'bins', 'min_rows')
+          OR key IN ('min', 'max') AND kind IN ('row_count', 'cardinality') THEN 'number'
+        WHEN key IN ('min', 'max') THEN 'any' ELSE 'string' END
+$$;
+COMMENT ON FUNCTION weir_internal.check_json_type(text, text) IS 'the JSON type of a key of params; any: a number or a string';
+
+-- Values of params are converted now, as a role, not when the check is run.
+CREATE FUNCTION weir_internal.check_convert(d weir_internal.check_definition, key text, sql text, problem text) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    r record := weir_internal.query_as(d.owner, d.search_path, format('SELECT to_jsonb((%s))', sql), d.params);
+BEGIN
+    IF r.sqlstate LIKE '22%' THEN
+        PERFORM weir_internal.check_refuse(d, key, problem, upper(left(r.message, 1)) || substr(r.message, 2) || '.');
+    ELSIF r.sqlstate IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = r.sqlstate, MESSAGE = r.message;
+    END IF;
+    RETURN r.value;
+END
+$$;
+COMMENT ON FUNCTION weir_internal.check_convert(weir_internal.check_definition, text, text, text) IS
+'an expression of a key of params; 22023 where the key''s value cannot be converted';
+
+-- Intervals, times and patterns, which every kind reads alike.
+CREATE FUNCTION weir_internal.check_text(d weir_internal.check_definition, key text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    problem text;
+BEGIN
+    IF key IN ('warn_after', 'error_after', 'bucket', 'window', 'training_period', 'period') THEN
+        problem := 'must be a positive interval' || CASE key WHEN 'bucket' THEN ' without months' ELSE '' END;
+        PERFORM weir_internal.check_convert(d, key, format('($1->>%L)::interval', key), problem);
+        IF (d.params->>key)::interval <= '0'
+           OR key = 'bucket' AND extract(year FROM (d.params->>key)::interval) + extract(month FROM (d.params->>key)::interval) > 0 THEN
+            PERFORM weir_internal.check_refuse(d, key, problem);
+        END IF;
+    ELSIF key = 'as_of' THEN
+        PERFORM weir_internal.check_convert(d, key, '($1->>''as_of'')::timestamptz', 'must be a time');
+    ELSIF key = 'pattern' THEN
+        PERFORM weir_internal.check_convert(d, key, ''''' ~ ($1->>''pattern'')', 'must be a regular expression');
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION weir_internal.check_text(weir_internal.check_definition, text) IS 'raises 22023 where a key is no interval, time or pattern, and should be';
+
+-- What types the values of keys have, one by one.
+CREATE FUNCTION weir_internal.check_values(d weir_internal.check_definition) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     k text;
@@ -108,271 +169,126 @@ DECLARE
     t text;
     allowed text[];
 BEGIN
-    FOR k, v IN SELECT * FROM jsonb_each(params) LOOP
-        t := CASE WHEN k IN ('columns', 'values', 'required', 'forbidden') THEN 'array'
-            WHEN k = 'types' OR k = 'baseline' AND kind = 'schema_changes' THEN 'object'
-            WHEN k IN ('inclusive', 'ordered', 'audit') THEN 'boolean'
-            WHEN k IN ('drop', 'spike', 'sensitivity', 'min_training_set', 'threshold', 'bins', 'min_rows')
-              OR k IN ('min', 'max') AND kind IN ('row_count', 'cardinality') THEN 'number'
-            WHEN k IN ('min', 'max') THEN 'any' ELSE 'string' END;
+    FOR k, v, t IN SELECT e.key, e.value, weir_internal.check_json_type(d.kind, e.key) FROM jsonb_each(d.params) e LOOP
         IF t <> 'any' AND jsonb_typeof(v) <> t THEN
-            PERFORM weir_internal.check_refuse(kind, k, format('must be %s %s, not %s', CASE WHEN t ~ '^[ao]' THEN 'an' ELSE 'a' END, t, jsonb_typeof(v)));
+            PERFORM weir_internal.check_refuse(d, k, format('must be %s %s, not %s', CASE WHEN t ~ '^[ao]' THEN 'an' ELSE 'a' END, t, jsonb_typeof(v)));
         ELSIF t = 'any' AND jsonb_typeof(v) NOT IN ('number', 'string') THEN
-            PERFORM weir_internal.check_refuse(kind, k, 'must be a number or a string');
+            PERFORM weir_internal.check_refuse(d, k, format('must be a number or a string, not %s', jsonb_typeof(v)));
         ELSIF t = 'array' AND jsonb_array_length(v) = 0 THEN
-            PERFORM weir_internal.check_refuse(kind, k, 'must not be empty');
+            PERFORM weir_internal.check_refuse(d, k, 'must not be empty');
         ELSIF k IN ('columns', 'required', 'forbidden') AND EXISTS (SELECT FROM jsonb_array_elements(v) e WHERE jsonb_typeof(e) <> 'string') THEN
-            PERFORM weir_internal.check_refuse(kind, k, 'must be an array of strings');
+            PERFORM weir_internal.check_refuse(d, k, 'must be an array of strings');
         ELSIF t = 'object' AND (v = '{}' OR EXISTS (SELECT FROM jsonb_each(v) e WHERE jsonb_typeof(e.value) <> 'string')) THEN
-            PERFORM weir_internal.check_refuse(kind, k, 'must be an object of column names and types');
+            PERFORM weir_internal.check_refuse(d, k, 'must be an object of column names and types');
         ELSIF t = 'number' AND k NOT IN ('min', 'max') AND v::numeric <= 0 OR k = 'bins' AND v::numeric NOT BETWEEN 2 AND 1000
-           OR k IN ('bins', 'min_training_set', 'min_rows') AND v::numeric <> floor(v::numeric) THEN
-            PERFORM weir_internal.check_refuse(kind, k, format('must not be %s', v));
-        ELSIF k IN ('warn_after', 'error_after', 'bucket', 'window', 'training_period', 'period') THEN
-            IF (v #>> '{}')::interval <= '0' OR k = 'bucket' AND extract(year FROM (v #>> '{}')::interval) + extract(month FROM (v #>> '{}')::interval) > 0 THEN
-                PERFORM weir_internal.check_refuse(kind, k, 'must be a positive interval' || CASE k WHEN 'bucket' THEN ' without months' ELSE '' END);
-            END IF;
-        ELSIF k = 'as_of' THEN
-            PERFORM (v #>> '{}')::timestamptz;
-        ELSIF k = 'pattern' THEN
-            PERFORM '' ~ (v #>> '{}');
+           OR k IN ('bins', 'min_training_set', 'min_rows') AND v::numeric <> floor(v::numeric)
+           OR k = 'drop' AND v::numeric > 100 OR k = 'audit' AND v = 'false' THEN
+            PERFORM weir_internal.check_refuse(d, k, format('must not be %s', v));
         END IF;
+        PERFORM weir_internal.check_text(d, k);
         allowed := CASE k WHEN 'direction' THEN '{both,drop,spike}' WHEN 'method' THEN '{psi,ks}' WHEN 'against' THEN '{trailing,same_hour}'
             WHEN 'seasonality' THEN '{day_of_week,hour_of_day,hour_of_week}' WHEN 'metric' THEN '{row_count,sum,avg,min,max,null_rate,cardinality}' END;
         IF (v #>> '{}') <> ALL (allowed) THEN
-            RAISE invalid_parameter_value USING
-                MESSAGE = format('key "%s" of params for a check of kind "%s" must not be "%s"', k, kind, v #>> '{}'),
-                HINT = 'One of ' || array_to_string(allowed, ', ') || '.';
+            PERFORM weir_internal.check_refuse(d, k, format('must not be "%s"', v #>> '{}'), hint => 'One of ' || array_to_string(allowed, ', ') || '.');
         END IF;
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION weir_internal.check_values(oid, text, text, jsonb) IS 'raises 22023 where a value of params is of the wrong type or out of range';
+COMMENT ON FUNCTION weir_internal.check_values(weir_internal.check_definition) IS 'raises 22023 where a value of params is of the wrong type or out of range';
 
--- Kinds and keys that there are not.
-CREATE FUNCTION weir_internal.check_keys(kind text, target oid, params jsonb, group_by text[]) RETURNS void
+-- Keys that do not go with each other.
+CREATE FUNCTION weir_internal.check_together(d weir_internal.check_definition) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    p jsonb := d.params;
+BEGIN
+    IF p ? 'same_as' AND p ?| '{min,max}' THEN
+        PERFORM weir_internal.check_refuse(d, 'same_as', 'goes without min and max');
+    ELSIF d.kind = 'reconcile' AND (SELECT count(*) FROM jsonb_object_keys(p) k WHERE k IN ('with', 'stream', 'audit')) <> 1 THEN
+        PERFORM weir_internal.check_refuse(d, 'with', 'goes without stream and audit, and these without each other');
+    ELSIF d.kind = 'reconcile' AND p ? 'columns' AND NOT p ? 'with' THEN
+        PERFORM weir_internal.check_refuse(d, 'columns', 'goes with with');
+    ELSIF d.kind = 'anomaly' AND (coalesce(p->>'metric', 'row_count') <> 'row_count') <> (p ? 'column') THEN
+        PERFORM weir_internal.check_refuse(d, 'column', 'goes with every metric but row_count');
+    ELSIF d.kind = 'drift' AND p ? 'baseline' AND p ? 'timestamp_column' THEN
+        PERFORM weir_internal.check_refuse(d, 'timestamp_column', 'goes without baseline');
+    ELSIF (p->>'warn_after')::interval > (p->>'error_after')::interval THEN
+        PERFORM weir_internal.check_refuse(d, 'warn_after', 'must not be more than error_after');
+    ELSIF d.kind IN ('row_count', 'cardinality') AND (p->'min')::numeric > (p->'max')::numeric THEN
+        PERFORM weir_internal.check_refuse(d, 'min', 'must not be more than max');
+    ELSIF d.filter IS NOT NULL AND (d.kind IN ('schema', 'schema_changes') OR p ? 'audit') THEN
+        RAISE feature_not_supported USING MESSAGE = weir_internal.check_said(d) || ' reads no rows: it takes no filter';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION weir_internal.check_together(weir_internal.check_definition) IS 'raises 22023 where keys of params contradict each other';
+
+-- Kinds and keys that there are not, and keys that are missing.
+CREATE FUNCTION weir_internal.check_keys(d weir_internal.check_definition) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     k record;
     unknown text;
-    c text;
+    needs text;
 BEGIN
-    SELECT * INTO k FROM weir_internal.check_kinds() x WHERE x.kind = check_keys.kind;
+    SELECT * INTO k FROM weir_internal.check_kinds() x WHERE x.kind = d.kind;
     IF NOT FOUND THEN
         RAISE undefined_object USING
-            MESSAGE = format('check kind "%s" does not exist', kind),
+            MESSAGE = format('check kind "%s" does not exist', d.kind),
             HINT = 'One of ' || (SELECT string_agg(x.kind, ', ') FROM weir_internal.check_kinds() x) || '.';
-    ELSIF jsonb_typeof(params) <> 'object' THEN
-        RAISE invalid_parameter_value USING MESSAGE = 'parameter "params" must be a JSON object';
+    ELSIF jsonb_typeof(d.params) <> 'object' THEN
+        RAISE invalid_parameter_value USING MESSAGE = format('params for %s must be a JSON object, not %s', weir_internal.check_said(d), jsonb_typeof(d.params));
     END IF;
-    SELECT o INTO unknown FROM jsonb_object_keys(params) o WHERE o <> ALL (k.keys) LIMIT 1;
+    SELECT o INTO unknown FROM jsonb_object_keys(d.params) o WHERE o <> ALL (k.keys) LIMIT 1;
     IF unknown IS NOT NULL THEN
-        RAISE undefined_object USING
-            MESSAGE = format('key "%s" of params does not exist for a check of kind "%s"', unknown, kind),
-            HINT = 'Its keys are ' || array_to_string(k.keys, ', ') || '.';
-    ELSIF NOT params ?& k.required OR cardinality(k.one_of) > 0 AND NOT params ?| k.one_of THEN
+        PERFORM weir_internal.check_refuse(d, unknown, 'does not exist', hint => 'Its keys are ' || array_to_string(k.keys, ', ') || '.', code => '42704');
+    ELSIF NOT d.params ?& k.required OR cardinality(k.one_of) > 0 AND NOT d.params ?| k.one_of THEN
+        needs := concat_ws(', and ', nullif(array_to_string(k.required, ', '), ''), 'one of ' || nullif(array_to_string(k.one_of, ', '), ''));
         RAISE null_value_not_allowed USING
-            MESSAGE = format('params for a check of kind "%s" are not complete', kind),
-            HINT = CASE WHEN NOT params ?& k.required THEN 'It needs ' || array_to_string(k.required, ', ') || '.'
-                        ELSE 'It needs one of ' || array_to_string(k.one_of, ', ') || '.' END;
-    ELSIF group_by IS NOT NULL AND (NOT k.grouped OR cardinality(group_by) NOT BETWEEN 1 AND 40) THEN
-        RAISE feature_not_supported USING MESSAGE = format('a check of kind "%s" has no groups', kind);
+            MESSAGE = format('params for %s have no %s', weir_internal.check_said(d), coalesce(
+                (SELECT string_agg(format('"%s"', x), ', ') FROM unnest(k.required) x WHERE NOT d.params ? x),
+                (SELECT string_agg(format('"%s"', x), ' or ') FROM unnest(k.one_of) x))),
+            HINT = format('It needs %s.', needs);
+    ELSIF d.group_by IS NOT NULL AND NOT k.grouped THEN
+        RAISE feature_not_supported USING MESSAGE = weir_internal.check_said(d) || ' has no groups';
+    ELSIF cardinality(d.group_by) NOT BETWEEN 1 AND 40 OR array_position(d.group_by, NULL) IS NOT NULL THEN
+        RAISE invalid_parameter_value USING MESSAGE = format('parameter "group_by" of %s must name 1 to 40 columns', weir_internal.check_said(d));
     END IF;
-    FOR c IN SELECT params->>x FROM unnest('{column,timestamp_column}'::text[]) x WHERE params ? x
-        UNION ALL SELECT x FROM jsonb_array_elements_text(CASE WHEN jsonb_typeof(params->'columns') = 'array' THEN params->'columns' ELSE '[]' END) x
-        UNION ALL SELECT x FROM unnest(group_by) x
+END
+$$;
+COMMENT ON FUNCTION weir_internal.check_keys(weir_internal.check_definition) IS
+'raises 42704 for kinds and keys that do not exist, 22004 for keys that are missing';
+
+-- Columns that there are not, or that are no times where these are asked for.
+CREATE FUNCTION weir_internal.check_has_columns(d weir_internal.check_definition) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    k text;
+    c text;
+    type oid;
+BEGIN
+    FOR k, c IN SELECT x, d.params->>x FROM unnest('{column,timestamp_column}'::text[]) x WHERE d.params ? x
+        UNION ALL SELECT 'columns', x FROM jsonb_array_elements_text(d.params->'columns') x
+        UNION ALL SELECT 'group_by', x FROM unnest(d.group_by) x
     LOOP
-        PERFORM weir_internal.check_column(target, c);
+        type := weir_internal.check_column(d.target, c);
+        IF (k = 'timestamp_column' OR k = 'column' AND d.kind IN ('freshness', 'volume'))
+           AND type NOT IN ('date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype) THEN
+            PERFORM weir_internal.check_refuse(d, k, format('must be a column of times, "%s" is %s', c, format_type(type, NULL)), code => '42804');
+        END IF;
     END LOOP;
+    IF d.kind = 'drift' AND d.params ? 'baseline' THEN
+        PERFORM weir_internal.check_column(to_regclass(d.params->>'baseline'), d.params->>'column');
+    ELSIF d.kind = 'relationships' THEN
+        PERFORM weir_internal.check_column(to_regclass(d.params->>'to'), d.params->>'field');
+    ELSIF d.params ? 'with' THEN
+        PERFORM weir_internal.check_column(to_regclass(d.params->>'with'), a.attname::text) FROM pg_attribute a
+        WHERE a.attrelid = d.target AND a.attnum > 0 AND NOT a.attisdropped
+          AND (NOT d.params ? 'columns' OR d.params->'columns' ? a.attname::text);
+    END IF;
 END
 $$;
-COMMENT ON FUNCTION weir_internal.check_keys(text, oid, jsonb, text[]) IS
-'raises 42704 for kinds and keys that do not exist, 42703 for columns, 22004 for keys that are missing';
-
-CREATE FUNCTION weir_internal.check_aggregate_call(fn text, col text) RETURNS text
-LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    IF fn IN ('avg', 'sum', 'min', 'max', 'count', 'stddev', 'stddev_pop', 'stddev_samp', 'variance', 'var_pop', 'var_samp') THEN
-        RETURN format('%s(%s)', fn, col);
-    ELSIF fn = 'median' OR fn ~ '^p\d{1,2}(\.\d+)?$' THEN
-        RETURN format('percentile_cont(%s) WITHIN GROUP (ORDER BY %s)', CASE fn WHEN 'median' THEN 0.5 ELSE substr(fn, 2)::numeric / 100 END, col);
-    END IF;
-    RAISE undefined_object USING
-        MESSAGE = format('aggregate "%s" does not exist for checks', fn),
-        HINT = 'One of avg, sum, min, max, count, stddev, stddev_pop, stddev_samp, variance, var_pop, var_samp, median, p99 and the like.';
-END
-$$;
-COMMENT ON FUNCTION weir_internal.check_aggregate_call(text, text) IS 'the call of an aggregate function for kind aggregate; pN is the Nth percentile';
-
--- A column as what drift compares.
-CREATE FUNCTION weir_internal.check_drift_column(col text, type oid) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT CASE t.typcategory WHEN 'N' THEN format('(%s)::float8', col)
-        WHEN 'D' THEN format('extract(epoch FROM %s)::float8', col) WHEN 'T' THEN format('extract(epoch FROM %s)::float8', col)
-        ELSE format('(%s)::text', col) END
-    FROM pg_type t WHERE t.oid = type
-$$;
-COMMENT ON FUNCTION weir_internal.check_drift_column(text, oid) IS 'a column as a number, or as text';
-
-CREATE FUNCTION weir_internal.check_drift_statement(target oid, rel text, alias text, cond text, params jsonb) RETURNS text
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    type oid := weir_internal.check_column(target, params->>'column');
-    x text := weir_internal.check_drift_column(format('%s.%I', alias, params->>'column'), type);
-    method text := coalesce(params->>'method', 'psi');
-    is_number boolean := x LIKE '%::float8';
-    one text := format('SELECT %s AS x FROM %%s AS %s WHERE %s AND %s.%I IS NOT NULL', x, alias, cond, alias, params->>'column');
-    at text := CASE WHEN params ? 'timestamp_column' THEN format('(%s.%I)::timestamptz', alias, params->>'timestamp_column') END;
-    since text := $q$(coalesce(($1->>'as_of')::timestamptz, clock_timestamp()) - coalesce($1->>'period', '1 day')::interval)$q$;
-BEGIN
-    IF method = 'ks' AND NOT is_number THEN
-        RAISE datatype_mismatch USING
-            MESSAGE = format('method ks needs a column of numbers or times, "%s" is %s', params->>'column', format_type(type, NULL)),
-            HINT = 'Method psi compares categories, too.';
-    END IF;
-    IF params ? 'baseline' AND params ? 'timestamp_column' THEN
-        PERFORM weir_internal.check_refuse('drift', 'timestamp_column', 'goes without baseline');
-    ELSIF params ? 'baseline' THEN
-        RETURN weir_internal.check_drift(format(one, rel), format(one, params->>'baseline'), is_number, method);
-    END IF;
-    RETURN weir_internal.check_drift(format(one, rel) || format(' AND %s >= %s', at, since), format(one, rel) || format(' AND %s < %s', at, since),
-        is_number, method);
-END
-$$;
-COMMENT ON FUNCTION weir_internal.check_drift_statement(oid, text, text, text, jsonb) IS 'the statement of kind drift';
-
-CREATE FUNCTION weir_internal.check_reconcile_statement(target oid, rel text, alias text, cond text, params jsonb, sample_rows int) RETURNS text
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    one text := format('%%s AS %s WHERE %s', alias, cond);
-    wanted oid;
-    columns text[];
-BEGIN
-    IF (SELECT count(*) FROM jsonb_object_keys(params) k WHERE k IN ('with', 'stream', 'audit')) <> 1 THEN
-        PERFORM weir_internal.check_refuse('reconcile', 'with', 'goes without stream and audit, and these without each other');
-    ELSIF params ? 'with' THEN
-        SELECT array_agg(a.attname::text ORDER BY a.attnum) INTO columns FROM pg_attribute a
-        WHERE a.attrelid = target AND a.attnum > 0 AND NOT a.attisdropped
-          AND (NOT params ? 'columns' OR params->'columns' ? a.attname::text);
-        RETURN weir_internal.check_reconcile(format(one, rel), format(one, params->>'with'), columns, sample_rows);
-    ELSIF params ? 'columns' THEN
-        PERFORM weir_internal.check_refuse('reconcile', 'columns', 'goes with with');
-    END IF;
-    wanted := CASE WHEN params ? 'stream' THEN to_regclass(params->>'stream')::oid ELSE target END;
-    IF NOT EXISTS (SELECT FROM weir_internal.stream s WHERE s.stream::oid = wanted) THEN
-        RAISE wrong_object_type USING MESSAGE = format('"%s" is not a stream', coalesce(params->>'stream', rel));
-    ELSIF params ? 'stream' THEN
-        RETURN weir_internal.check_reconcile_stream(format(one, rel), wanted, EXISTS (SELECT FROM pg_attribute a
-            WHERE a.attrelid = target AND a.attname = '_partition' AND NOT a.attisdropped));
-    END IF;
-    RETURN weir_internal.check_audit(target);
-END
-$$;
-COMMENT ON FUNCTION weir_internal.check_reconcile_statement(oid, text, text, text, jsonb, int) IS 'the statement of kind reconcile';
-
--- Kinds that judge rows: which ones fail.
-CREATE FUNCTION weir_internal.check_bad_row(kind text, col text, type oid, params jsonb) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT CASE kind
-        WHEN 'not_null' THEN format('%s IS NULL', col)
-        WHEN 'completeness' THEN format(CASE t.typcategory WHEN 'S' THEN '(%1$s IS NULL OR btrim(%1$s::text) = '''')' ELSE '%s IS NULL' END, col)
-        WHEN 'accepted_values' THEN format('(%s <> ALL (ARRAY(SELECT x::%s FROM jsonb_array_elements_text($1->''values'') x WHERE x IS NOT NULL)))',
-            col, format_type(type, NULL))
-        WHEN 'accepted_range' THEN format('coalesce(%1$s %2$s ($1->>''min'')::%4$s, false) IS TRUE OR coalesce(%1$s %3$s ($1->>''max'')::%4$s, false) IS TRUE',
-            col, CASE WHEN params->>'inclusive' = 'false' THEN '<=' ELSE '<' END,
-            CASE WHEN params->>'inclusive' = 'false' THEN '>=' ELSE '>' END, format_type(type, NULL))
-        WHEN 'regex' THEN format('%s::text !~ ($1->>''pattern'')', col)
-        WHEN 'relationships' THEN format('%s IS NOT NULL AND NOT EXISTS (SELECT FROM %s AS weir_to WHERE weir_to.%I = %1$s)', col, params->>'to', params->>'field')
-        END
-    FROM pg_type t WHERE t.oid = type
-$$;
-COMMENT ON FUNCTION weir_internal.check_bad_row(text, text, oid, jsonb) IS 'the condition for rows that fail a check; NULL for kinds that judge no rows';
-
--- Kinds that judge one value: value, low, high.
-CREATE FUNCTION weir_internal.check_bounds(kind text, col text, type oid, params jsonb) RETURNS text[]
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    value text;
-    as_type text := 'numeric';
-BEGIN
-    IF kind = 'row_count' AND params ? 'same_as' THEN
-        IF params ?| '{min,max}' THEN
-            PERFORM weir_internal.check_refuse(kind, 'same_as', 'goes without min and max');
-        END IF;
-        value := format('(SELECT count(*) FROM %s)', params->>'same_as');
-        RETURN ARRAY['count(*)', value, value];
-    ELSIF kind = 'row_count' THEN
-        value := 'count(*)';
-    ELSIF kind = 'cardinality' THEN
-        value := format('count(DISTINCT %s)', col);
-    ELSE
-        value := weir_internal.check_aggregate_call(params->>'function', col);
-        IF params->>'function' IN ('min', 'max') THEN
-            as_type := format_type(type, NULL);
-        ELSIF params->>'function' <> 'count' AND (SELECT t.typcategory = 'T' FROM pg_type t WHERE t.oid = type) THEN
-            as_type := 'interval';
-        END IF;
-        value := format('(%s)::%s', value, as_type);
-    END IF;
-    RETURN ARRAY[value, format('($1->>''min'')::%s', as_type), format('($1->>''max'')::%s', as_type)];
-END
-$$;
-COMMENT ON FUNCTION weir_internal.check_bounds(text, text, oid, jsonb) IS 'the value that is judged, and its bounds';
-
--- A row of the target, of the columns that the role may read.
-CREATE FUNCTION weir_internal.check_row(role oid, target oid, alias text) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT format('(SELECT to_jsonb(weir_s) FROM (SELECT %s) weir_s)', string_agg(format('%s.%I', alias, a.attname), ', ' ORDER BY a.attnum))
-    FROM pg_attribute a
-    WHERE a.attrelid = target AND a.attnum > 0 AND NOT a.attisdropped AND has_column_privilege(role, target, a.attnum, 'SELECT')
-$$;
-COMMENT ON FUNCTION weir_internal.check_row(oid, oid, text) IS 'a row of a table as jsonb, as far as a role may read it';
-
-CREATE FUNCTION weir_internal.check_statement(role oid, kind text, target oid, params jsonb, filter text, group_by text[], sample_rows int) RETURNS text
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    rel text := weir_internal.check_relation(target);
-    alias text := (SELECT quote_ident(c.relname) FROM pg_class c WHERE c.oid = target);
-    cond text := coalesce('(' || weir_internal.sql_expression('filter', filter) || ')', 'true');
-    src text := format('%s AS %s WHERE %s', rel, alias, cond);
-    key text := coalesce((SELECT 'jsonb_build_object(' || string_agg(format('%L, %s.%I', g, alias, g), ', ') || ')' FROM unnest(group_by) g), 'NULL::jsonb');
-    grouped boolean := group_by IS NOT NULL;
-    col text := CASE WHEN params ? 'column' THEN format('%s.%I', alias, params->>'column') END;
-    type oid := CASE WHEN params ? 'column' THEN weir_internal.check_column(target, params->>'column') END;
-    bad text := weir_internal.check_bad_row(kind, col, type, params);
-    b text[];
-BEGIN
-    IF bad IS NOT NULL THEN
-        RETURN weir_internal.check_rows(src, key, grouped, format('(%s)', bad), weir_internal.check_row(role, target, alias), sample_rows);
-    ELSIF kind IN ('row_count', 'cardinality', 'aggregate') THEN
-        b := weir_internal.check_bounds(kind, col, type, params);
-        RETURN weir_internal.check_value(src, key, grouped, b[1], b[2], b[3], 'there are no values');
-    ELSIF kind = 'sequence_gaps' AND type <> ALL ('{int2,int4,int8,numeric}'::regtype[]::oid[]) THEN
-        RAISE datatype_mismatch USING
-            MESSAGE = format('kind sequence_gaps needs a column of whole numbers, "%s" is %s', params->>'column', format_type(type, NULL));
-    ELSIF kind = 'anomaly' AND (coalesce(params->>'metric', 'row_count') <> 'row_count') <> (params ? 'column') THEN
-        PERFORM weir_internal.check_refuse(kind, 'column', 'goes with every metric but row_count');
-    END IF;
-    RETURN CASE kind
-        WHEN 'unique' THEN weir_internal.check_unique(src, key, grouped, alias, ARRAY(SELECT jsonb_array_elements_text(params->'columns')), sample_rows)
-        WHEN 'sequence_gaps' THEN weir_internal.check_sequence(src, key, grouped, col, params->>'column', sample_rows)
-        WHEN 'freshness' THEN weir_internal.check_freshness(src, key, grouped, col)
-        WHEN 'schema' THEN weir_internal.check_columns(target, kind, params)
-        WHEN 'schema_changes' THEN weir_internal.check_columns(target, kind, params)
-        WHEN 'reconcile' THEN weir_internal.check_reconcile_statement(target, rel, alias, cond, params, sample_rows)
-        WHEN 'volume' THEN weir_internal.check_volume(src, key, col)
-        WHEN 'anomaly' THEN weir_internal.check_anomaly(src, key, format('%s.%I', alias, params->>'timestamp_column'), coalesce(params->>'metric', 'row_count'), col)
-        WHEN 'drift' THEN weir_internal.check_drift_statement(target, rel, alias, cond, params)
-        WHEN 'custom_sql' THEN format($q$
-            WITH q AS MATERIALIZED (%s
-            ), n AS (SELECT count(*) AS n FROM q WHERE %s)
-            SELECT NULL::jsonb AS weir_key, n.n AS failed, greatest(n.n, 1) AS items, n.n AS total, n.n || ' rows' AS observed, 'no rows' AS expected,
-                   (SELECT jsonb_agg(to_jsonb(s)) FROM (SELECT * FROM q WHERE %s LIMIT %s) s) AS sample, NULL::text AS level, NULL::text AS skipped
-            FROM n $q$, weir_internal.sql_select('sql', params->>'sql'), cond, cond, sample_rows)
-        END;
-END
-$$;
-COMMENT ON FUNCTION weir_internal.check_statement(oid, text, oid, jsonb, text, text[], int) IS 'the statement that a check is, as a role would run it';
+COMMENT ON FUNCTION weir_internal.check_has_columns(weir_internal.check_definition) IS 'raises 42703 for columns that do not exist, 42804 where a time is needed';
 
 CREATE FUNCTION weir_internal.check_threshold(parameter text, threshold text, failed bigint, items bigint) RETURNS boolean
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -380,7 +296,7 @@ DECLARE
     m text[] := regexp_match(threshold, '^\s*(<|<=|>|>=|=|==|!=|<>)\s*(\d+(?:\.\d+)?)\s*(%?)\s*$');
     observed numeric := CASE WHEN m[3] = '%' THEN coalesce(100.0 * failed / nullif(items, 0), 0) ELSE failed END;
 BEGIN
-    IF m IS NULL AND threshold IS NOT NULL THEN
+    IF threshold IS NOT NULL AND (m IS NULL OR m[3] = '%' AND m[2]::numeric > 100) THEN
         RAISE invalid_parameter_value USING
             MESSAGE = format('parameter "%s" is not a condition on failed rows: "%s"', parameter, threshold),
             HINT = 'Write ''> 10'', or ''>= 5%'' for a share of them.';
@@ -393,26 +309,80 @@ END
 $$;
 COMMENT ON FUNCTION weir_internal.check_threshold(text, text, bigint, bigint) IS 'is a condition such as > 10 or >= 5% true of that many failed rows? NULL: there is none';
 
--- Values of params that take the column's type are tried now, not when it is run.
+-- Values of params that take the column's type.
 CREATE FUNCTION weir_internal.check_constants(d weir_internal.check_definition) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     type oid;
+    as_type text;
     b text[];
 BEGIN
     IF d.kind NOT IN ('accepted_values', 'accepted_range', 'aggregate') THEN
         RETURN;
     END IF;
     type := weir_internal.check_column(d.target, d.params->>'column');
-    b := CASE d.kind
-        WHEN 'aggregate' THEN weir_internal.check_bounds(d.kind, 'NULL', type, d.params)
-        WHEN 'accepted_range' THEN ARRAY['', format('($1->>''min'')::%s', format_type(type, NULL)), format('($1->>''max'')::%s', format_type(type, NULL))]
-        ELSE ARRAY['', format('ARRAY(SELECT x::%s FROM jsonb_array_elements_text($1->''values'') x)', format_type(type, NULL)), 'NULL'] END;
-    PERFORM weir_internal.check_resolve(d.owner, d.search_path,
-        format('SELECT to_jsonb(num_nulls(v.low, v.high)) FROM (SELECT %s AS low, %s AS high OFFSET 0) v', b[2], b[3]), d.params);
+    as_type := format_type(type, NULL);
+    IF d.kind = 'accepted_values' THEN
+        PERFORM weir_internal.check_convert(d, 'values', format('SELECT count(x::%s) FROM jsonb_array_elements_text($1->''values'') x', as_type),
+            format('must be values of type %s', as_type));
+        RETURN;
+    ELSIF d.kind = 'aggregate' THEN
+        b := weir_internal.check_bounds(d.kind, 'NULL', type, d.params);
+        as_type := substring(b[2] FROM '::(.*)$');
+    ELSE
+        b := ARRAY['', format('($1->>''min'')::%s', as_type), format('($1->>''max'')::%s', as_type)];
+    END IF;
+    PERFORM weir_internal.check_convert(d, 'min', b[2], 'must be of type ' || as_type),
+            weir_internal.check_convert(d, 'max', b[3], 'must be of type ' || as_type);
+    IF weir_internal.check_convert(d, 'min', b[2] || ' > ' || b[3], 'must be comparable') = 'true' THEN
+        PERFORM weir_internal.check_refuse(d, 'min', 'must not be more than max');
+    END IF;
 END
 $$;
-COMMENT ON FUNCTION weir_internal.check_constants(weir_internal.check_definition) IS 'raises the error of a bound or value that is not of the column''s type';
+COMMENT ON FUNCTION weir_internal.check_constants(weir_internal.check_definition) IS 'raises 22023 for a bound or value that is not of the column''s type';
+
+-- SQL of the user's, and what becomes of it: parsed as who creates the check.
+CREATE FUNCTION weir_internal.check_parse(d weir_internal.check_definition) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF d.filter IS NOT NULL AND d.kind <> 'custom_sql' THEN
+        PERFORM weir_internal.parse_as(d.owner, d.search_path, format('SELECT FROM %s AS %I WHERE %s', weir_internal.check_relation(d.target),
+            (SELECT c.relname FROM pg_class c WHERE c.oid = d.target), weir_internal.sql_expression('filter', d.filter)));
+    END IF;
+    PERFORM weir_internal.parse_as(d.owner, d.search_path,
+        weir_internal.check_statement(d.owner, d.kind, d.target, d.params, d.filter, d.group_by, 1));
+END
+$$;
+COMMENT ON FUNCTION weir_internal.check_parse(weir_internal.check_definition) IS 'raises the error of a filter, of a query, or of a column''s type';
+
+-- Everything that is asked of a definition whose parameters are there; it, with names resolved.
+CREATE FUNCTION weir_internal.check_approve(d weir_internal.check_definition) RETURNS weir_internal.check_definition
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    code text;
+    said text;
+    details text;
+    hints text;
+BEGIN
+    PERFORM weir_internal.check_readable(d.owner, d.target);
+    PERFORM weir_internal.check_threshold('warn_if', d.warn_if, 0, 0), weir_internal.check_threshold('error_if', d.error_if, 0, 0);
+    PERFORM weir_internal.check_keys(d);
+    PERFORM weir_internal.check_values(d);
+    PERFORM weir_internal.check_together(d);
+    d.params := weir_internal.check_names(d);
+    PERFORM weir_internal.check_has_columns(d);
+    PERFORM weir_internal.check_parse(d);
+    PERFORM weir_internal.check_constants(d);
+    RETURN d;
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, said = MESSAGE_TEXT, details = PG_EXCEPTION_DETAIL, hints = PG_EXCEPTION_HINT;
+    IF details = '' AND position(weir_internal.check_said(d) IN said) = 0 THEN
+        details := format('This is of %s.', weir_internal.check_said(d));
+    END IF;
+    RAISE EXCEPTION USING ERRCODE = code, MESSAGE = said, DETAIL = details, HINT = hints;
+END
+$$;
+COMMENT ON FUNCTION weir_internal.check_approve(weir_internal.check_definition) IS 'a definition with names that mean the same to everybody; an error of it says of which check it is';
 
 -- Makes a definition of what is asked for; raises an error for what cannot be one.
 CREATE FUNCTION weir_internal.check_define(
@@ -429,27 +399,15 @@ BEGIN
     ELSIF (SELECT c.relkind FROM pg_class c WHERE c.oid = target) IN ('r', 'p', 'v', 'm', 'f') IS NOT TRUE THEN
         RAISE wrong_object_type USING MESSAGE = format('"%s" is not a table or view', target::text);
     ELSIF severity NOT IN ('error', 'warn') THEN
-        RAISE invalid_parameter_value USING MESSAGE = format('severity "%s" is not known', severity), HINT = 'error or warn.';
+        RAISE invalid_parameter_value USING MESSAGE = format('severity "%s" is not known', severity), HINT = 'It is error or warn.';
     ELSIF NOT mostly BETWEEN 0 AND 1 THEN
-        RAISE invalid_parameter_value USING MESSAGE = 'parameter "mostly" must be a share, from 0 to 1';
-    END IF;
-    PERFORM weir_internal.check_readable(caller, target);
-    PERFORM weir_internal.check_threshold('warn_if', warn_if, 0, 0), weir_internal.check_threshold('error_if', error_if, 0, 0);
-    params := coalesce(params, '{}');
-    PERFORM weir_internal.check_keys(kind, target, params, group_by);
-    PERFORM weir_internal.check_values(caller, caller_path, kind, params);
-    params := weir_internal.check_names(caller, caller_path, kind, target, params);
-    IF kind = 'relationships' THEN
-        PERFORM weir_internal.check_column(to_regclass(params->>'to'), params->>'field');
-    END IF;
-    IF kind IN ('schema', 'schema_changes') AND filter IS NOT NULL OR kind = 'reconcile' AND params ? 'audit' AND filter IS NOT NULL THEN
-        RAISE feature_not_supported USING MESSAGE = format('a check of kind "%s" reads no rows: it takes no filter', kind);
+        RAISE invalid_parameter_value USING MESSAGE = format('parameter "mostly" must be a share, from 0 to 1, not %s', mostly);
     END IF;
     d.name := name;
     d.owner := caller::regrole;
     d.target := target;
     d.kind := kind;
-    d.params := params;
+    d.params := coalesce(params, '{}');
     d.severity := severity;
     d.filter := filter;
     d.group_by := group_by;
@@ -457,9 +415,7 @@ BEGIN
     d.warn_if := warn_if;
     d.error_if := error_if;
     d.search_path := caller_path;
-    PERFORM weir_internal.parse_as(caller, caller_path, weir_internal.check_statement(caller, kind, target, params, filter, group_by, 1));
-    PERFORM weir_internal.check_constants(d);
-    RETURN d;
+    RETURN weir_internal.check_approve(d);
 END
 $$;
 COMMENT ON FUNCTION weir_internal.check_define(oid, text, text, regclass, text, jsonb, text, text, text[], float8, text, text) IS

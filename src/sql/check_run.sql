@@ -134,6 +134,8 @@ DECLARE
 BEGIN
     IF name IS NULL THEN
         RAISE null_value_not_allowed USING MESSAGE = 'parameter "name" must not be NULL';
+    ELSIF name = '' THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'parameter "name" must not be empty';
     ELSIF EXISTS (SELECT FROM weir_internal.check_definition c WHERE c.name = create_check.name) THEN
         IF if_not_exists THEN
             RAISE NOTICE USING MESSAGE = format('check "%s" already exists, skipping', name), ERRCODE = 'duplicate_object';
