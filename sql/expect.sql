@@ -154,3 +154,26 @@ DROP FUNCTION secret, who;
 DROP TABLE devices;
 REVOKE ALL ON SCHEMA public FROM expect_owner;
 DROP ROLE expect_owner, expect_reader;
+
+-- Most events meet all expressions at once; where one does not, or raises an error, it is the first in order that counts.
+CREATE SCHEMA ex;
+SET search_path = ex;
+SELECT weir.create_stream('several', 'a int, b int, c text');
+SELECT weir.expect('several', 'a_divides', '100 / a > 0');
+SELECT weir.expect('several', 'b_divides', '100 / b > 0');
+SELECT weir.expect('several', 'b_small', 'b < 50', on_violation => 'drop');
+SELECT weir.expect('several', 'c_divides', '12 / length(c) > 2', on_violation => 'drop');
+SELECT weir.expect('several', 'c_short', 'length(c) < 4', on_violation => 'keep');
+SELECT weir.expect('several', 'd_divides', '9 / (length(c) - 3) >= -9', on_violation => 'keep');
+SELECT * FROM weir.ingest('several', ARRAY[
+    '{"a": 1, "b": 1, "c": "x"}', '{"a": null}', '{}',
+    '{"a": 0, "b": 1, "c": "a raises"}', '{"a": 1, "b": 0, "c": "b raises"}', '{"a": 0, "b": 0, "c": "a is first"}',
+    '{"a": 200, "b": 0, "c": "a is violated"}', '{"a": 1, "b": 200, "c": "b is"}', '{"a": 1, "b": 60, "c": "dropped"}',
+    '{"a": 0, "b": 60, "c": "a raises before"}', '{"a": 1, "b": 1, "c": ""}', '{"a": 1, "b": 60, "c": ""}',
+    '{"a": 1, "b": 1, "c": "many"}', '{"a": 1, "b": 1, "c": "xyz"}', '{"a": 1, "b": 1, "c": "some!"}']);
+SELECT a, b, c, _violations FROM several ORDER BY _offset;
+SELECT kafka_offset, sqlstate, message, constraint_name FROM weir.dead_letters WHERE stream = 'several' ORDER BY kafka_offset;
+SELECT name, on_violation, passed, failed, last_failed_offset FROM weir.expectation_stats WHERE stream = 'several' ORDER BY name;
+SELECT weir.drop_stream('several', cascade => true);
+RESET search_path;
+DROP SCHEMA ex;

@@ -7,13 +7,19 @@
  *
  * Comparisons of a column with a constant, which are most of what people
  * expect, are made here (expect_compare.c); the rest goes through the executor.
+ *
+ * Most events meet everything.  So all that the executor evaluates is one AND
+ * first, whose arms are asked in the same order; only where it is false, or
+ * raises an error, is it asked which of them it was.
  */
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "errors.h"
 #include "executor/executor.h"
 #include "expect.h"
 #include "expect_compare.h"
+#include "nodes/makefuncs.h"
 #include "optimizer/optimizer.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -27,22 +33,37 @@ typedef struct Condition
 	ExprState  *state;
 } Condition;
 
+#define ALL (-1)
+
 struct WeirExpecter
 {
 	EState	   *estate;
+	ExprState  *all;			/* every condition that is evaluated; NULL: there is no gain in it */
 	AttrNumber	violations;
 	int			nconditions;
 	int			nviolated;		/* of the last event: the names of what marks it, or of what refuses it */
-	int			current;		/* being evaluated */
+	int			current;		/* being evaluated; ALL: all of them are */
 	const char **violated;
 	Condition	conditions[FLEXIBLE_ARRAY_MEMBER];
 };
+
+/* Compiles what is planned already. */
+static ExprState *
+prepare_planned(Expr *planned, EState *estate)
+{
+	MemoryContext old = MemoryContextSwitchTo(estate->es_query_cxt);
+	ExprState  *state = ExecInitExpr(planned, NULL);
+
+	MemoryContextSwitchTo(old);
+	return state;
+}
 
 /* Compiles expectations. */
 WeirExpecter *
 weir_expect_create(List *expectations, AttrNumber violations)
 {
 	int			n = list_length(expectations);
+	List	   *evaluated = NIL;
 	WeirExpecter *expecter = palloc0(offsetof(WeirExpecter, conditions) + sizeof(Condition) * n);
 	ListCell   *cell;
 
@@ -59,9 +80,14 @@ weir_expect_create(List *expectations, AttrNumber violations)
 		condition->on_violation = expectation->on_violation;
 		condition->expectation = expectation;
 		condition->comparison = weir_compare_create(planned);
-		if (condition->comparison == NULL)
-			condition->state = ExecPrepareExpr(planned, expecter->estate);
+		if (condition->comparison != NULL)
+			continue;
+		condition->state = prepare_planned(planned, expecter->estate);
+		evaluated = lappend(evaluated, planned);
 	}
+	/* what may answer otherwise when it is asked again is asked once */
+	if (list_length(evaluated) > 1 && !contain_volatile_functions((Node *) evaluated))
+		expecter->all = prepare_planned(makeBoolExpr(AND_EXPR, evaluated, -1), expecter->estate);
 	return expecter;
 }
 
@@ -89,6 +115,28 @@ is_met(WeirExpecter *expecter, int i, ExprContext *econtext, TupleTableSlot *slo
 		return weir_compare_is_met(condition->comparison, slot->tts_values, slot->tts_isnull);
 	expecter->current = i;
 	value = ExecEvalExprSwitchContext(condition->state, econtext, &isnull);
+	return isnull || DatumGetBool(value);
+}
+
+/* Does the row in slot meet all there is?  False also where nobody has asked. */
+static inline bool
+meets_all(WeirExpecter *expecter, ExprContext *econtext, TupleTableSlot *slot)
+{
+	bool		isnull;
+	Datum		value;
+
+	if (expecter->all == NULL)
+		return false;
+	for (int i = 0; i < expecter->nconditions; i++)
+	{
+		const WeirComparison *comparison = expecter->conditions[i].comparison;
+
+		if (comparison != NULL && !weir_compare_is_met(comparison, slot->tts_values, slot->tts_isnull))
+			return false;
+	}
+	expecter->current = ALL;
+	/* NULL: some are, and none is false */
+	value = ExecEvalExprSwitchContext(expecter->all, econtext, &isnull);
 	return isnull || DatumGetBool(value);
 }
 
@@ -155,6 +203,8 @@ weir_expect_judge(WeirExpecter *expecter, TupleTableSlot *slot, WeirFault *fault
 {
 	ExprContext *econtext = begin(expecter, slot);
 
+	if (likely(meets_all(expecter, econtext, slot)))
+		return WEIR_JUDGED_GOOD;
 	for (int i = 0; i < expecter->nconditions; i++)
 	{
 		const Condition *condition = &expecter->conditions[i];
@@ -199,11 +249,27 @@ weir_expect_mark(WeirExpecter *expecter, TupleTableSlot *slot, const WeirMessage
 	mark(expecter, slot);
 }
 
+/* Asks the conditions one by one; leaves the one that raises an error as the current one. */
+static void
+ask_each(void *arg)
+{
+	WeirExpecter *expecter = arg;
+	ExprContext *econtext = GetPerTupleExprContext(expecter->estate);
+
+	/* the row is still where it was */
+	for (int i = 0; i < expecter->nconditions; i++)
+		(void) is_met(expecter, i, econtext, econtext->ecxt_scantuple);
+}
+
 /* Makes a fault the expectation's. */
 void
 weir_expect_blame(WeirExpecter *expecter, WeirFault *fault)
 {
-	const char *name = expecter->conditions[expecter->current].name;
+	const char *name;
+
+	if (expecter->current == ALL)
+		(void) weir_try(ask_each, expecter);
+	name = expecter->conditions[expecter->current].name;
 
 	expecter->violated[0] = name;
 	expecter->nviolated = 1;
